@@ -1,0 +1,62 @@
+"""What can go wrong on the user's side, and how it is said: one message with its place, and an exit code.
+
+Exit codes: 0 done, 1 a bug or a crash, 2 something the user can mend, 3 a gate said no,
+130/143 stopped by SIGINT/SIGTERM after saving a resumable checkpoint.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+EXIT_DONE = 0
+EXIT_CRASH = 1
+EXIT_USER = 2
+EXIT_GATE = 3
+
+
+class UserError(Exception):
+    """Something the user can mend. Printed as one short message, never as a traceback; exit code 2.
+
+    `where` is a place the user can open (``file:line key``), `fix` what to do about it.
+    """
+
+    exit_code = EXIT_USER
+
+    def __init__(self, message: str, *, where: str | None = None, fix: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n  {self.fix}" if self.fix else text
+
+
+class UserErrors(UserError):
+    """Several errors found in one pass; printed one after the other."""
+
+    def __init__(self, errors: Sequence[UserError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = list(errors)
+
+
+class GateError(UserError):
+    """A check that is meant to stop a pipeline said no (no RL signal, an eval below its bar); exit code 3."""
+
+    exit_code = EXIT_GATE
+
+
+class Stopped(Exception):
+    """The run was stopped by a signal after it saved a checkpoint that it can resume from."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_code = 128 + signal_number
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known word nearest to `word`, or an empty string."""
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{nearest[0]}'?" if nearest else ""

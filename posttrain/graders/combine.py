@@ -1,0 +1,82 @@
+"""Several graders as one verdict, many completions at once, and the check that a problem can be graded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from posttrain.graders.grade import BadProblem, Grade, Grader, Part, shortened
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def grade_all(
+    graders: Sequence[Grader], completions: Sequence[str], problems: Sequence[Mapping[str, Any]]
+) -> list[Grade]:
+    """Return one grade for each completion of the problem beside it.
+
+    With several graders it is the mean of their scores by weight; it has passed when all have, and it is an
+    error when one of them failed. Raises BadProblem for a problem that cannot be graded.
+    """
+    columns = [_grades(grader, completions, problems) for grader in graders]
+    return [combined(graders, grades) for grades in zip(*columns, strict=True)]
+
+
+def combined(graders: Sequence[Grader], grades: Sequence[Grade]) -> Grade:
+    """Return the graders' verdicts on one completion as one; a single grader's stays as it is."""
+    if len(grades) == 1:
+        return grades[0]
+    named = list(zip(graders, grades, strict=True))
+    parts = tuple(Part(grader.name, g.score, g.passed, g.note, g.error) for grader, g in named)
+    if errors := [f"{part.name}: {part.error}" for part in parts if part.error]:
+        return Grade(None, False, error="; ".join(errors), parts=parts)
+    weights = sum(grader.weight for grader in graders)
+    score = sum(grader.weight * (grade.score or 0.0) for grader, grade in named) / weights
+    return Grade(
+        score=min(score, 1.0),
+        passed=all(grade.passed for grade in grades),
+        note="; ".join(f"{part.name}: {part.note}" for part in parts if part.note),
+        answer=next((grade.answer for grade in grades if grade.answer is not None), None),
+        parts=parts,
+    )
+
+
+def check_problem(graders: Sequence[Grader], problem: Mapping[str, Any]) -> None:
+    """Raise BadProblem when a grader cannot grade this problem, or does not pass its own gold answer."""
+    for grader in graders:
+        gold = grader.gold(problem)
+        if gold is None:
+            continue
+        grade = grader.grade(gold, problem)
+        if not grade.passed:
+            raise BadProblem(
+                f"the gold answer does not pass the grader '{grader.name}': {grade.error or grade.note} "
+                f"(graded as {shortened(gold)!r})"
+            )
+
+
+def check_problems(graders: Sequence[Grader], problems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return for each problem what `check_problem` has against it; an empty string where it can be graded."""
+
+    def complaint(problem: Mapping[str, Any]) -> str:
+        try:
+            check_problem(graders, problem)
+        except BadProblem as error:
+            return str(error)
+        return ""
+
+    return _mapped(max((grader.parallel for grader in graders), default=1), complaint, problems)
+
+
+def _grades(grader: Grader, completions: Sequence[str], problems: Sequence[Mapping[str, Any]]) -> list[Grade]:
+    pairs = list(zip(completions, problems, strict=True))
+    return _mapped(grader.parallel, lambda pair: grader.grade(*pair), pairs)
+
+
+def _mapped(parallel: int, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    if parallel == 1 or len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(parallel) as pool:
+        return list(pool.map(function, items))

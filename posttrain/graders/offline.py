@@ -1,0 +1,119 @@
+"""`posttrain grade`: completions in a file, graded by one grader from a file, without a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from posttrain.data.read import read_rows
+from posttrain.errors import UserError, UserErrors
+from posttrain.graders import AnyGrader, GraderSettings, build, check_problems, grade_all
+from posttrain.graders.grade import Grade, shortened
+from posttrain.recipe.explain import explain
+from posttrain.recipe.yaml_lines import Loc, dotted, read_yaml
+
+MAX_COMPLAINTS = 20
+_SHOWN_ROWS = 20
+
+
+class _GraderFile(BaseModel):
+    grader: AnyGrader
+
+
+def grade_file(grader_file: Path, rows_file: Path) -> dict[str, Any]:
+    """Return the verdicts on the rows of a file, in its order, with their mean and counts.
+
+    A row holds the problem's fields and `completion`. The document is {"rows": [{"score", "passed", "error",
+    "note", "parts"}], "mean", "passed", "errors"}: `passed` and `errors` count rows, and `mean` leaves out
+    the rows whose grader failed (None if all did). Raises UserErrors with the place of the rows that cannot
+    be graded, and of every error in the grader file.
+    """
+    graders = [build(read_grader(grader_file), grader_file.parent)]
+    placed = list(read_rows(str(rows_file)))
+    problems = [{key: value for key, value in row.items() if key != "completion"} for row, _ in placed]
+    complaints = check_problems(graders, problems)
+    bad = [
+        UserError(completion_complaint or problem_complaint, where=place)
+        for (row, place), problem_complaint in zip(placed, complaints, strict=True)
+        if (completion_complaint := _completion_complaint(row)) or problem_complaint
+    ]
+    if bad:
+        raise UserErrors(bad[:MAX_COMPLAINTS])
+    return document(grade_all(graders, [row["completion"] for row, _ in placed], problems))
+
+
+def read_grader(path: Path) -> GraderSettings:
+    """Return the settings in a YAML or JSON file of one grader; raises UserErrors with every error in it."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the grader: {reason}", where=str(path)) from None
+    # JSON is YAML, but for tabs between its tokens.
+    file = read_yaml(text.replace("\t", "  ") if path.suffix == ".json" else text, str(path))
+
+    def place(loc: Loc) -> str:
+        line = next((file.lines[loc[1:n]] for n in range(len(loc), 1, -1) if loc[1:n] in file.lines), 1)
+        return f"{path}:{line} {dotted(loc[1:])}".rstrip()
+
+    if file.duplicates:
+        twice = [f"{path}:{line} {dotted(loc)}" for loc, line, _ in file.duplicates]
+        raise UserErrors([UserError("duplicate key", where=where) for where in twice])
+    if not isinstance(file.data, dict):
+        raise UserError("not a grader", where=str(path), fix="write one, as `type: number`")
+    data = {"grader": file.data}
+    try:
+        return _GraderFile.model_validate_json(json.dumps(data), strict=True).grader
+    except ValidationError as error:
+        raise UserErrors(explain(error.errors(), data, _GraderFile, place)) from None
+
+
+def document(grades: list[Grade]) -> dict[str, Any]:
+    """Return the grades as `posttrain grade --json` prints them."""
+    scores = [grade.score for grade in grades if grade.score is not None]
+    return {
+        "rows": [
+            {
+                "score": grade.score,
+                "passed": grade.passed,
+                "error": grade.error,
+                "note": grade.note,
+                "parts": [part._asdict() for part in grade.parts],
+            }
+            for grade in grades
+        ],
+        "mean": sum(scores) / len(scores) if scores else None,
+        "passed": sum(grade.passed for grade in grades),
+        "errors": sum(bool(grade.error) for grade in grades),
+    }
+
+
+def render(document: dict[str, Any]) -> str:
+    """Return the document as text for people: the first rows that did not pass, and the figures."""
+    rows = document["rows"]
+    failed = [(number, row) for number, row in enumerate(rows, 1) if not row["passed"]]
+    lines = [
+        f"row {number}: error  {row['error']}"
+        if row["error"]
+        else f"row {number}: {row['score']:g}  {row['note']}"
+        for number, row in failed[:_SHOWN_ROWS]
+    ]
+    if len(failed) > _SHOWN_ROWS:
+        lines.append(f"… and {len(failed) - _SHOWN_ROWS} more that did not pass")
+    mean = "none" if document["mean"] is None else f"{document['mean']:.4f}"
+    lines.append(
+        f"passed {document['passed']} of {len(rows)}, mean {mean}, grader errors {document['errors']}"
+    )
+    return "\n".join(lines)
+
+
+def _completion_complaint(row: dict[str, Any]) -> str:
+    if "completion" not in row:
+        return "the row has no `completion`"
+    completion = row["completion"]
+    if isinstance(completion, str):
+        return ""
+    return f"`completion` must be text, not {shortened(json.dumps(completion, default=str))}"

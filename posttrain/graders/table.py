@@ -1,0 +1,77 @@
+"""The graders there are. A new one is a module with its settings and a `make`, and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field
+
+from posttrain.errors import UserError, did_you_mean
+from posttrain.graders.grade import BadProblem, Grader, GraderSettings
+
+GRADERS = {
+    "number": "posttrain.graders.number:NumberSettings",
+    "string": "posttrain.graders.string:StringSettings",
+    "pattern": "posttrain.graders.pattern:PatternSettings",
+    "choice": "posttrain.graders.choice:ChoiceSettings",
+    "math": "posttrain.graders.math:MathSettings",
+    "python": "posttrain.graders.python:PythonSettings",
+}
+
+
+def _settings_class(place: str) -> type[GraderSettings]:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+if TYPE_CHECKING:
+    AnyGrader = GraderSettings
+else:
+    AnyGrader = Annotated[
+        Union[tuple(_settings_class(place) for place in GRADERS.values())],  # noqa: UP007
+        Field(discriminator="type"),
+    ]
+
+
+def build(settings: GraderSettings, base_dir: Path) -> Grader:
+    """Return the grader that the settings describe; its file paths are relative to `base_dir`.
+
+    It is made by the function `make` of the settings' own module. Raises UserError when something it needs is
+    not there.
+    """
+    grader: Grader = import_module(type(settings).__module__).make(settings, base_dir)
+    return _with_columns(grader, settings.columns) if settings.columns else grader
+
+
+def build_all(graders: Sequence[GraderSettings], base_dir: Path) -> list[Grader]:
+    """Return the graders; raises UserError when two have one name: their figures could not be told apart."""
+    built = [build(settings, base_dir) for settings in graders]
+    names = [grader.name for grader in built]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two graders are called '{name}'", where="graders", fix="give each a `name:`")
+    return built
+
+
+def _with_columns(grader: Grader, columns: Mapping[str, str]) -> Grader:
+    """Return the grader reading its fields from the problem's own columns."""
+
+    def renamed(problem: Mapping[str, Any]) -> dict[str, Any]:
+        missing = next((column for column in columns.values() if column not in problem), None)
+        if missing is not None:
+            there = ", ".join(map(str, problem)) or "none"
+            hint = did_you_mean(missing, map(str, problem))
+            raise BadProblem(f"the problem has no field '{missing}' (fields: {there}).{hint}")
+        return {**problem, **{field: problem[column] for field, column in columns.items()}}
+
+    grade: Callable[..., Any] = grader.grade
+    gold: Callable[..., Any] = grader.gold
+    return replace(
+        grader,
+        grade=lambda completion, problem: grade(completion, renamed(problem)),
+        gold=lambda problem: gold(renamed(problem)),
+    )
