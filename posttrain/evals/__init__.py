@@ -1,0 +1,1 @@
+"""Knowing: completions sampled, graded and counted, with error bars."""

@@ -1,0 +1,1 @@
+"""Run directories: what a stage writes, in which order, and how it is found again."""
