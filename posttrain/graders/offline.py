@@ -96,17 +96,13 @@ def render(document: dict[str, Any]) -> str:
     rows = document["rows"]
     failed = [(number, row) for number, row in enumerate(rows, 1) if not row["passed"]]
     lines = [
-        f"row {number}: error  {row['error']}"
-        if row["error"]
-        else f"row {number}: {row['score']:g}  {row['note']}"
+        f"row {number}: error  {row['error']}" if row["error"] else f"row {number}: {row['score']:g}  {row['note']}"
         for number, row in failed[:_SHOWN_ROWS]
     ]
     if len(failed) > _SHOWN_ROWS:
         lines.append(f"… and {len(failed) - _SHOWN_ROWS} more that did not pass")
     mean = "none" if document["mean"] is None else f"{document['mean']:.4f}"
-    lines.append(
-        f"passed {document['passed']} of {len(rows)}, mean {mean}, grader errors {document['errors']}"
-    )
+    lines.append(f"passed {document['passed']} of {len(rows)}, mean {mean}, grader errors {document['errors']}")
     return "\n".join(lines)
 
 

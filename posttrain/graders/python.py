@@ -87,9 +87,7 @@ def read_result(result: Any, pass_threshold: float) -> Grade:
     """Return the grade that the user's value means; a value that means none is a grader error."""
     fields = result if isinstance(result, dict) else {"score": result}
     if unknown := set(fields) - _KEYS:
-        return failure(
-            f"returned the unknown key {min(map(str, unknown))!r}, beside {', '.join(sorted(_KEYS))}"
-        )
+        return failure(f"returned the unknown key {min(map(str, unknown))!r}, beside {', '.join(sorted(_KEYS))}")
     score = _score(fields.get("score"))
     if score is None:
         return failure(f"returned {shortened(repr(result))}: the score must be a number from 0 to 1")

@@ -77,8 +77,6 @@ def test_check_problem_refuses_what_cannot_be_graded() -> None:
         check_problem(graders, {"answer": "five"})
     with pytest.raises(BadProblem, match="no field 'answer'"):
         check_problem(graders, {"question": "?"})
-    strict = Grader(
-        "strict", 1.0, lambda completion, problem: Grade(0.0, False, "never"), lambda problem: "gold"
-    )
+    strict = Grader("strict", 1.0, lambda completion, problem: Grade(0.0, False, "never"), lambda problem: "gold")
     with pytest.raises(BadProblem, match="gold answer does not pass the grader 'strict': never"):
         check_problem([strict], {})

@@ -66,9 +66,7 @@ def test_a_gold_that_cannot_be_read_is_refused() -> None:
     for gold in ("", "$", "x" * 2000):
         with pytest.raises(BadProblem):
             check_problem([GRADER], {"answer": gold})
-    assert check_problems([GRADER], [{"answer": "2"}, {"solution": "2"}])[1].startswith(
-        "the problem has no field"
-    )
+    assert check_problems([GRADER], [{"answer": "2"}, {"solution": "2"}])[1].startswith("the problem has no field")
 
 
 def test_an_answer_that_takes_for_ever_is_wrong_and_the_next_one_is_graded() -> None:

@@ -82,9 +82,7 @@ def test_tolerance_is_absolute_and_exact() -> None:
     assert not grader.grade("0.401", {"answer": 0.3}).passed
 
 
-@pytest.mark.parametrize(
-    "gold", ["abc", "72 clips", "", True, "1/0", float("nan"), "1e999999999", "9" * 5000]
-)
+@pytest.mark.parametrize("gold", ["abc", "72 clips", "", True, "1/0", float("nan"), "1e999999999", "9" * 5000])
 def test_bad_gold_is_refused(gold: object) -> None:
     with pytest.raises(BadProblem):
         GRADER.gold({"answer": gold})

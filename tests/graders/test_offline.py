@@ -38,9 +38,7 @@ def test_the_document(tmp_path: Path) -> None:
 def test_json_graders_and_relative_paths(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def grade(completion, problem):\n    return 1 / problem['answer']\n")
     grader = '{\n\t"type": "python",\n\t"path": "mine.py:grade"\n}'
-    document = grade_file(
-        *written(tmp_path, grader, [{"answer": n, "completion": ""} for n in (1, 2, 0)], "g.json")
-    )
+    document = grade_file(*written(tmp_path, grader, [{"answer": n, "completion": ""} for n in (1, 2, 0)], "g.json"))
     assert [row["score"] for row in document["rows"]] == [1.0, 0.5, None]
     assert (document["mean"], document["passed"], document["errors"]) == (0.75, 1, 1)
     assert "row 3: error  ZeroDivisionError" in render(document)

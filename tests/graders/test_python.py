@@ -47,9 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def grade_with(folder: Path, function: str, completion: str, problem: dict[str, object]) -> Grade:
-    return build(PythonSettings(type="python", path=f"my_grader.py:{function}"), folder).grade(
-        completion, problem
-    )
+    return build(PythonSettings(type="python", path=f"my_grader.py:{function}"), folder).grade(completion, problem)
 
 
 def test_a_function_of_completion_and_problem(folder: Path) -> None:

@@ -1,0 +1,69 @@
+"""Raw rows that Arrow holds: Parquet files, and data sets of the Hugging Face hub or its local cache."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from posttrain.errors import UserError
+
+
+def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield ``(row, place)`` of a Parquet file; place is ``rows.parquet row 137``. Raises UserError."""
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(io.BytesIO(file.read())).iter_batches():
+            for row in batch.to_pylist():
+                number += 1
+                yield _without_nulls(row), f"{name} row {number}"
+    except pyarrow.ArrowException as error:
+        raise UserError(f"not a valid Parquet file: {error}", where=name) from error
+
+
+def read_hub(
+    name: str, *, subset: str | None, split: str, revision: str | None, where: str | None
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield ``(row, place)`` of a hub data set; place is ``owner/name[split] row 137``.
+
+    Raises UserError at `where`, saying what was tried, when the data set cannot be had or has no rows.
+    """
+    rows = _load(name, subset, split, revision, where)
+    if len(rows) == 0:
+        raise UserError(f"the data set {name}, split {split}, has no rows", where=where)
+    for number, row in enumerate(rows, 1):
+        yield _without_nulls(row), f"{name}[{split}] row {number}"
+
+
+def _load(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, name=subset, split=split, revision=revision)
+    except Exception as error:  # the library raises a dozen kinds: network, rights, names, configurations
+        tried = f"load_dataset({name!r}, {subset!r}, split={split!r}, revision={revision!r})"
+        offline = " with HF_HUB_OFFLINE set" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        raise UserError(
+            f"no file {name}, and no hub data set could be had. Tried {tried}{offline}: {reason}",
+            where=where,
+            fix="A local file needs a suffix (.jsonl, .json, .csv, .tsv, .parquet; .gz too) or a leading ./",
+        ) from error
+
+
+def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """`row` without the nulls that Arrow fills in where one row's object lacks another row's keys."""
+    return {key: _drop_nulls(value) for key, value in row.items()}
+
+
+def _drop_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _drop_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_drop_nulls(item) for item in value]
+    return value

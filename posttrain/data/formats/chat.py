@@ -1,0 +1,68 @@
+"""Conversations to imitate: messages, ShareGPT, prompt/completion, alpaca."""
+
+from __future__ import annotations
+
+from posttrain.data.formats.format import (
+    Format,
+    Row,
+    answer_of,
+    column,
+    has,
+    prompt_of,
+    text,
+    tools_of,
+    with_system,
+)
+from posttrain.data.messages import read_messages
+from posttrain.data.records import Chat, Message
+from posttrain.errors import UserError
+
+
+def read_conversation(row: Row, place: str) -> Chat:
+    """Chat messages under ``messages``, or ShareGPT turns under ``conversations``."""
+    name = "messages" if has(row, "messages") else "conversations"
+    messages = with_system(read_messages(column(row, place, name), place, name), row)
+    return _chat(messages, row, place)
+
+
+def read_prompt_completion(row: Row, place: str) -> Chat:
+    """A prompt and its completion, each text or messages."""
+    return _chat(prompt_of(row, place, "prompt") + answer_of(row, place, "completion"), row, place)
+
+
+def read_alpaca(row: Row, place: str) -> Chat:
+    """An instruction, an input it is about (or ''), and the output. The two are one user turn."""
+    instruction, output = text(row, place, "instruction"), text(row, place, "output", "response")
+    about = text(row, place, "input", "context") if has(row, "input") or has(row, "context") else ""
+    asked = f"{instruction}\n\n{about}" if about.strip() else instruction
+    messages: list[Message] = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
+    return _chat(with_system(messages, row), row, place)
+
+
+def _chat(messages: list[Message], row: Row, place: str) -> Chat:
+    if not any(message["role"] == "assistant" and message.get("weight", 1) for message in messages):
+        raise UserError("no assistant turn to train on", where=place, fix="A row needs one, without weight: 0.")
+    for index, message in enumerate(messages):
+        if message["role"] == "user" and not message["content"].strip():
+            raise UserError(f"user turn {index + 1} is empty", where=place)
+    return Chat(messages, tools_of(row, place), place)
+
+
+FORMATS: dict[str, Format] = {
+    "messages": Format("chat messages", "messages", lambda row: has(row, "messages"), read_conversation),
+    "sharegpt": Format(
+        "ShareGPT conversations", "conversations", lambda row: has(row, "conversations"), read_conversation
+    ),
+    "prompt_completion": Format(
+        "prompt/completion",
+        "prompt, completion",
+        lambda row: has(row, "prompt", "completion"),
+        read_prompt_completion,
+    ),
+    "alpaca": Format(
+        "alpaca instructions",
+        "instruction, output or response, and perhaps input",
+        lambda row: has(row, "instruction") and (has(row, "output") or has(row, "response")),
+        read_alpaca,
+    ),
+}

@@ -1,0 +1,49 @@
+"""When two records are the same: keys by content and by prompt, and the digest of a whole set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from posttrain.data.records import Chat, Message, Problem, Record
+
+
+def content_key(record: Record) -> bytes:
+    """A digest of all that the record says; its place does not count."""
+    said = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "place"}
+    return _digest(said)
+
+
+def prompt_key(record: Record) -> bytes:
+    """A digest of the record's prompt: of a chat, what comes before its first assistant turn."""
+    return _digest(_prompt(record))
+
+
+def overlap_key(record: Record) -> bytes:
+    """What must not stand on both sides of a split: a problem's prompt, of other records the whole."""
+    return prompt_key(record) if isinstance(record, Problem) else content_key(record)
+
+
+def digest_of(parts: Mapping[str, Sequence[Record]]) -> str:
+    """SHA-256 in hexadecimal over the records of the parts, in order."""
+    total = hashlib.sha256()
+    for part, records in parts.items():
+        total.update(f"{part} {len(records)}\n".encode())
+        for record in records:
+            total.update(content_key(record))
+    return total.hexdigest()
+
+
+def _prompt(record: Record) -> list[Message]:
+    if not isinstance(record, Chat):
+        return record.prompt
+    roles = [message["role"] for message in record.messages]
+    return record.messages[: roles.index("assistant")]
+
+
+def _digest(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).digest()
