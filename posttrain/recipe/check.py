@@ -1,0 +1,169 @@
+"""`posttrain check`: everything that can be wrong with a recipe, its graders and its rows, found in one pass.
+
+Nothing here imports torch, so the answer comes before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.data.records import Problem
+from posttrain.errors import UserError, UserErrors
+from posttrain.graders import BadProblem, Grader, GraderSettings, build, check_problem
+from posttrain.recipe.load import Draft, LoadedRecipe, in_order, read_draft
+from posttrain.recipe.yaml_lines import undotted
+
+if TYPE_CHECKING:
+    from posttrain.data.load import Loaded
+
+_SHOWN = 10  # bad rows of one kind; the others are counted
+
+
+def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None = None) -> list[str]:
+    """Return what the recipe asks for, in lines to print; raises UserErrors with every error found.
+
+    The sections that can be read are checked although others cannot: the rows of each source, the graders on
+    every problem's gold answer, and whether the model is there.
+    """
+    draft = read_draft(path, overrides=overrides, model=model)
+    errors, place = list(draft.errors), lambda key: draft.place(undotted(key))
+    report = []
+    with _collected(errors):
+        report += _check_model(draft, place)
+    with _collected(errors):
+        _check_batches(draft, place)
+    rows: list[Loaded] = []
+    with _collected(errors):
+        rows += _load_rows(draft, place)
+    listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen)]
+    problems = [row for row in listed if isinstance(row, Problem)]
+    report += [line for part in rows for line in _rows_report(part)]
+    with _collected(errors):
+        report += _check_graders(draft.sections.get("graders", []), problems, place)
+    if errors:
+        raise UserErrors(in_order(errors))
+    stage, out = draft.sections["stage"], draft.sections["out"]
+    return [f"{path}: {stage}" + (f" into {out}" if out else ""), *report, "no errors found"]
+
+
+def check_problems(loaded: LoadedRecipe, problems: Sequence[Any]) -> list[str]:
+    """Try the recipe's graders on every problem's gold answer; return one line about each grader.
+
+    Raises UserErrors with the graders that cannot be built, or the problems that cannot be graded.
+    """
+    return _check_graders(loaded.recipe.graders, problems, loaded.place)
+
+
+@contextmanager
+def _collected(errors: list[UserError]) -> Iterator[None]:
+    """Add the UserErrors raised inside to `errors`, and go on after it."""
+    try:
+        yield
+    except UserErrors as several:
+        errors += several.errors
+    except UserError as error:
+        errors.append(error)
+
+
+def _check_model(draft: Draft, place: Callable[[str], str]) -> list[str]:
+    from posttrain.model.resolve import resolve
+
+    settings = draft.sections.get("model")
+    if settings is None:
+        return []
+    parent = resolve(settings.path, revision=settings.revision, where=place("model.path"))
+    return [f"model: {settings.path} ({parent.kind})"]
+
+
+def _check_batches(draft: Draft, place: Callable[[str], str]) -> None:
+    """Check the batch sizes where the number of processes is written in the recipe."""
+    from posttrain.recipe.schema import Recipe
+    from posttrain.stages.arguments import check_batches
+
+    if draft.errors or draft.sections["stage"] == "eval":
+        return
+    recipe = Recipe.model_construct(**draft.sections)
+    processes = recipe.launch.processes
+    try:
+        check_batches(recipe, processes if isinstance(processes, int) else 1)
+    except UserError as error:
+        raise UserError(error.message, where=place(error.where or "train"), fix=error.fix) from None
+
+
+def _load_rows(draft: Draft, place: Callable[[str], str]) -> list[Loaded]:
+    """Return the recipe's rows; raises UserErrors with the first error of every source."""
+    from posttrain.data.load import load_data
+    from posttrain.recipe.schema import Data
+
+    stage, data = draft.sections.get("stage"), draft.sections.get("data")
+    if stage is None or data is None:
+        return []
+    parts = ("dev", "unseen") if stage == "eval" else ("train", "dev", "unseen")
+    seed = draft.sections.get("seed", 0)
+    try:
+        return [load_data(data, stage, seed=seed, parts=parts, place=place)]
+    except UserError as first:
+        dev = data.dev if isinstance(data.dev, list) else []
+        errors: list[UserError] = []
+        for part, sources in (("train", data.train), ("dev", dev), ("unseen", data.unseen)):
+            for index, source in enumerate(sources):
+                moved = _moved("data.train[0]", f"data.{part}[{index}]", place)
+                with _collected(errors):
+                    load_data(Data(train=[source]), stage, seed=seed, place=moved)
+        raise UserErrors(errors or [first]) from None
+
+
+def _moved(key: str, to: str, place: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda asked: place(to + asked[len(key) :] if asked.startswith(key) else asked)
+
+
+def _rows_report(rows: Loaded) -> list[str]:
+    counts = {"train": len(rows.train), "dev": len(rows.dev), "unseen": len(rows.unseen)}
+    listed = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
+    return [f"data: {listed} rows", *(f"  {note}" for note in rows.notes)]
+
+
+def _check_graders(
+    listed: Sequence[GraderSettings], problems: Sequence[Problem], place: Callable[[str], str]
+) -> list[str]:
+    errors: list[UserError] = []
+    report = []
+    for index, settings in enumerate(listed):
+        with _collected(errors):
+            grader = _build(settings, place(f"graders[{index}]"))
+            bad = _bad_problems(grader, problems)
+            errors += bad[:_SHOWN]
+            if len(bad) > _SHOWN:
+                more = f"{len(bad) - _SHOWN:,} more problems cannot be graded by {grader.name}"
+                errors.append(UserError(more, where=place(f"graders[{index}]")))
+            if problems:
+                report.append(f"grader {grader.name}: tried on {len(problems):,} problems")
+    if errors:
+        raise UserErrors(errors)
+    return report
+
+
+def _build(settings: GraderSettings, where: str) -> Grader:
+    try:
+        return build(settings, Path.cwd())  # load_recipe made its paths absolute
+    except UserError as error:
+        said = f"{error.where}: {error.message}" if error.where else error.message
+        raise UserError(said, where=where, fix=error.fix) from None
+
+
+def _bad_problems(grader: Grader, problems: Sequence[Problem]) -> list[UserError]:
+    """Return an error for each problem that the grader refuses or whose gold answer it does not pass."""
+
+    def tried(problem: Problem) -> UserError | None:
+        try:
+            check_problem([grader], problem.fields)
+        except BadProblem as error:
+            return UserError(str(error), where=problem.place)
+        return None
+
+    with ThreadPoolExecutor(max(1, grader.parallel)) as pool:
+        return [error for error in pool.map(tried, problems) if error]

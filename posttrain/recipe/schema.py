@@ -1,0 +1,234 @@
+"""What a recipe may say. Unknown keys are errors everywhere; `train:` is held against TRL's own key names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from posttrain.graders import AnyGrader
+
+Stage = Literal["sft", "dpo", "kto", "rlvr", "eval"]
+
+
+class Section(BaseModel):
+    """A strict, read-only part of a recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(Section):
+    """Low-rank adapters (peft's LoraConfig, by its names where they are plain)."""
+
+    r: int = Field(default=16, ge=1, description="Rank of the update.")
+    alpha: float = Field(default=32, gt=0, description="Scale: the update is multiplied by alpha / r.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: str | list[str] = Field(
+        default="all-linear",
+        description="Module names, a regular expression, or 'all-linear' (all but the output head).",
+    )
+    dora: bool = Field(default=False, description="Weight-decomposed LoRA (DoRA, arXiv 2402.09353).")
+    rslora: bool = Field(default=False, description="Rank-stabilised scale alpha / sqrt(r) (rsLoRA, arXiv 2312.03732).")
+
+
+class Model(Section):
+    """The model to start from, and how it is loaded and saved."""
+
+    path: str = Field(
+        default="builtin:tiny",
+        description="A hub id, a directory (model, run or adapter), a .gguf file, or builtin:tiny.",
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a hub model.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="auto: bfloat16 where the hardware is fast at it, else float32."
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
+        default="auto", description="Attention implementation; auto leaves the choice to transformers."
+    )
+    chat_template: str | None = Field(
+        default=None,
+        description="A Jinja file to use in place of the model's own chat template, relative to the recipe.",
+    )
+    lora: Lora | None = Field(default=None, description="Train adapters; absent: full fine-tuning.")
+    load_in_4bit: bool = Field(
+        default=False, description="QLoRA: the frozen weights in 4-bit NF4. Needs lora and a GPU."
+    )
+    save: Literal["merged", "adapter"] = Field(
+        default="merged", description="What final/ holds after LoRA: the merged model, or the adapter alone."
+    )
+
+    @model_validator(mode="after")
+    def _lora_goes_with(self) -> Model:
+        if self.load_in_4bit and self.lora is None:
+            raise ValueError("load_in_4bit trains adapters on frozen weights: add `lora: {}` beside it")
+        if self.load_in_4bit and self.save == "merged":
+            raise ValueError("a 4-bit base cannot be merged without loss: add `save: adapter` beside load_in_4bit")
+        if self.save == "adapter" and self.lora is None:
+            raise ValueError("save: adapter needs `lora: {}` beside it; without adapters the whole model is saved")
+        return self
+
+
+class Source(Section):
+    """One source of rows."""
+
+    path: str = Field(
+        description="A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, or a hub data set id."
+    )
+    subset: str | None = Field(default=None, description="The hub data set's configuration name.")
+    split: str = Field(default="train", description="The hub data set's split.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a hub data set.")
+    format: str = Field(default="auto", description="auto, or the name of a row format (docs/data.md lists them).")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Our name: the row's column, e.g. {prompt: question, answer: solution}.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="At most this many rows, taken after shuffling.")
+    weight: float | None = Field(
+        default=None,
+        gt=0,
+        description="Sample this fraction of the rows (0.5: half; 2: each twice), after shuffling.",
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Source:
+        if self.limit is not None and self.weight is not None:
+            raise ValueError("give limit or weight, not both")
+        return self
+
+
+class Fraction(Section):
+    """A held-out share of the training rows."""
+
+    fraction: float = Field(gt=0, lt=1, description="This share of the rows is held out.")
+
+
+class Data(Section):
+    """The rows: what is trained on, what is looked at while training, what is scored only when asked."""
+
+    train: list[Source] = Field(default_factory=list, description="Sources of the training rows.")
+    dev: Fraction | list[Source] | None = Field(
+        default=None,
+        description="Held-out rows looked at while training: {fraction: 0.05} of train, or sources.",
+    )
+    unseen: list[Source] = Field(default_factory=list, description="Held-out rows scored only by `eval --unseen`.")
+    system: str | None = Field(default=None, description="System prompt for the rows that have none.")
+
+
+class Rollout(Section):
+    """How completions are sampled for held-out problems; for training, TRL's sampling keys are in train."""
+
+    engine: Literal["auto", "transformers"] = Field(
+        default="auto", description="What samples; auto takes transformers."
+    )
+    batch_size: int = Field(default=128, ge=1, description="Completions decoded together.")
+    temperature: float = Field(default=1.0, ge=0, description="0: greedy.")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1: all tokens.")
+    max_new_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest completion; absent: RLVR's max_completion_length, 512 in eval.",
+    )
+    max_prompt_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Problems with a longer prompt are left out, and counted; absent: no limit.",
+    )
+
+
+class Eval(Section):
+    """The look at held-out rows."""
+
+    every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between looks while training; absent: about ten looks, beside step 0 and the end.",
+    )
+    samples: int = Field(default=8, ge=1, description="Completions a problem.")
+    k: list[Annotated[int, Field(ge=1)]] = Field(default=[1, 8], min_length=1, description="The k of pass@k.")
+    limit: int | None = Field(default=None, ge=1, description="At most this many held-out problems, taken in order.")
+    best_by: str | None = Field(
+        default=None,
+        description="Keep as final/ the checkpoint best by this held-out metric (loss, reward, pass@1 …).",
+    )
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> Eval:
+        if max(self.k) > self.samples:
+            raise ValueError(
+                f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, not {self.samples}: "
+                "change samples or k"
+            )
+        return self
+
+
+class Launch(Section):
+    """Where it runs. ZeRO and offload are DeepSpeed's; zero 0 with several processes is PyTorch's data parallelism."""
+
+    processes: int | Literal["auto"] = Field(
+        default="auto", description="Processes on each machine; auto: one for each GPU, else one."
+    )
+    zero: Literal[0, 1, 2, 3] = Field(
+        default=0, description="ZeRO stage: 1 shards the optimizer, 2 the gradients too, 3 the weights too."
+    )
+    offload: list[Literal["optimizer", "parameters"]] = Field(
+        default_factory=list,
+        description="Kept in main memory: optimizer (zero 1 and up), parameters (zero 3).",
+    )
+    hostfile: str | None = Field(
+        default=None, description="DeepSpeed hostfile (`host slots=8` a line): run on all of them."
+    )
+
+    @model_validator(mode="after")
+    def _offload_needs_zero(self) -> Launch:
+        if isinstance(self.processes, int) and self.processes < 1:
+            raise ValueError("processes must be at least 1")
+        if "optimizer" in self.offload and self.zero == 0:
+            raise ValueError("offload: [optimizer] needs zero: 1, 2 or 3")
+        if "parameters" in self.offload and self.zero != 3:
+            raise ValueError("offload: [parameters] needs zero: 3")
+        return self
+
+
+class Recipe(Section):
+    """One stage's recipe, as one YAML file."""
+
+    stage: Stage = Field(description="sft, dpo, kto, rlvr or eval; must match the command.")
+    out: str | None = Field(default=None, description="The run directory, relative to where the command runs.")
+    seed: int = Field(default=42, ge=0, description="Seed of shuffling, splits, dropout and sampling.")
+    model: Model = Field(default_factory=Model, description="The model to start from.")
+    data: Data = Field(description="The rows: what is trained on, and what is held out.")
+    train: dict[str, Any] = Field(default_factory=dict, description="TRL's config keys, by TRL's names.")
+    graders: list[AnyGrader] = Field(default_factory=list, description="How a completion is judged.")
+    rollout: Rollout = Field(default_factory=Rollout, description="How completions are sampled.")
+    eval: Eval = Field(default_factory=Eval, description="The look at held-out rows.")
+    launch: Launch = Field(default_factory=Launch, description="Where it runs.")
+
+    @model_validator(mode="after")
+    def _sections_fit_the_stage(self) -> Recipe:
+        wrong = misfits({name: getattr(self, name) for name in type(self).model_fields})
+        if wrong:
+            raise ValueError("; ".join(message for _, message in wrong))
+        return self
+
+
+def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for every section that does not go with the stage.
+
+    `parts` are the valid sections of a recipe; rules about a section that is not among them are left out.
+    """
+    stage = parts.get("stage")
+    wrong: list[tuple[str, str]] = []
+    if stage is None:
+        return wrong
+    if stage != "eval" and "out" in parts and parts["out"] is None:
+        wrong.append(("out", f"missing: name the run directory, e.g. `out: runs/{stage}`"))
+    if stage != "eval" and "data" in parts and not parts["data"].train:
+        wrong.append(("data.train", "missing: list at least one source, e.g. `train: [{path: rows.jsonl}]`"))
+    if stage == "eval" and "data" in parts and not isinstance(parts["data"].dev, list) and not parts["data"].unseen:
+        wrong.append(("data.dev", "missing: eval needs problems; list sources under data.dev or data.unseen"))
+    if stage in ("rlvr", "eval") and "graders" in parts and not parts["graders"]:
+        wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
+    if stage in ("sft", "dpo", "kto") and parts.get("graders"):
+        wrong.append(("graders", f"{stage} does not read graders: they belong in rlvr and eval recipes"))
+    return wrong
