@@ -1,0 +1,103 @@
+"""The tokenizer of a model: its chat template, its padding token, the tokens that end a turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.errors import UserError
+from posttrain.model.gguf import mend_tokenizer
+from posttrain.model.reading import reading
+from posttrain.model.resolve import Parent
+from posttrain.recipe.schema import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What models that have a padding token apart call it; then tokens that no chat ever holds.
+_PAD_TOKENS = (
+    "<|pad|>",
+    "<pad>",
+    "[PAD]",
+    "<|padding|>",
+    "<|finetune_right_pad_id|>",
+    "<|reserved_special_token_0|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+)
+_PROBE = "posttrain"
+
+
+def load_tokenizer(parent: Parent, settings: Model) -> PreTrainedTokenizerBase:
+    """Return the parent's tokenizer with a chat template and with a padding token that ends no turn, where
+    its vocabulary has one.
+
+    The template is the file ``settings.chat_template``, else the model's own. Raises UserError when there is
+    neither, and when the template cannot render a chat.
+    """
+    from transformers import AutoTokenizer
+
+    with reading(parent):
+        tokenizer = AutoTokenizer.from_pretrained(**_source(parent), trust_remote_code=False)
+    if parent.gguf_file:
+        mend_tokenizer(tokenizer, Path(parent.path) / parent.gguf_file)
+    if settings.chat_template:
+        tokenizer.chat_template = Path(settings.chat_template).read_text(encoding="utf-8")
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{parent.name} has no chat template: it is probably a base model",
+            where="model.chat_template",
+            fix="start from its instruct model, or name a Jinja file: `chat_template: template.jinja`",
+        )
+    _set_pad_token(tokenizer, settings.chat_template or parent.name)
+    return tokenizer
+
+
+def _source(parent: Parent) -> dict[str, Any]:
+    """Return the place of the tokenizer: with the last adapter that brought one, else with the weights."""
+    for adapter in reversed(parent.adapters):
+        if (Path(adapter.path) / "tokenizer_config.json").exists():
+            return {"pretrained_model_name_or_path": adapter.path}
+    source = {"pretrained_model_name_or_path": parent.path, "revision": parent.revision or "main"}
+    return source | ({"gguf_file": parent.gguf_file} if parent.gguf_file else {})
+
+
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase, template_name: str = "the chat template") -> list[int]:
+    """Return the ids that end an assistant turn: what the template writes after one, then the tokenizer's
+    eos.
+
+    Raises UserError, naming the template as `template_name`, when it cannot render a chat.
+    """
+    ids = [end_of_turn_id(tokenizer, template_name), tokenizer.eos_token_id]
+    return list(dict.fromkeys(i for i in ids if i is not None))
+
+
+def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, template_name: str = "the chat template") -> int | None:
+    """Return the id of the special token that the template writes right after an assistant's answer, or None
+    when it writes none."""
+    from jinja2 import TemplateError
+
+    chat = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
+    try:
+        text = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except TemplateError as error:
+        raise UserError(f"{template_name} cannot render a chat: {error}", where="model.chat_template") from error
+    end = text.rpartition(_PROBE)[2]
+    special = set(tokenizer.all_special_ids) | {
+        i for i, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
+    return next((i for i in tokenizer(end, add_special_tokens=False)["input_ids"] if i in special), None)
+
+
+def _set_pad_token(tokenizer: PreTrainedTokenizerBase, template_name: str) -> None:
+    """Pad with a token that ends no turn: its own, one meant for it, or the unknown token.
+
+    Where padding is the end-of-turn token, whatever masks padding by its id masks the end of the answer too,
+    and the model never learns to stop. A vocabulary with nothing else keeps eos, since a new token would need
+    a new row in the embedding.
+    """
+    stops = set(stop_token_ids(tokenizer, template_name))
+    vocabulary = tokenizer.get_vocab()
+    candidates = (tokenizer.pad_token, *_PAD_TOKENS, tokenizer.unk_token)
+    usable = (token for token in candidates if token in vocabulary and vocabulary[token] not in stops)
+    tokenizer.pad_token = next(usable, tokenizer.pad_token or tokenizer.eos_token)
