@@ -1,0 +1,92 @@
+"""A rank's error on its way to the process that started it: one small JSON file in the run's logs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from posttrain.errors import EXIT_CRASH, GateError, Stopped, UserError
+from posttrain.launch.plan import LOGS, Process
+
+_TAIL_LINES = 12
+_ERROR_FILES = "rank-*.error.json"
+
+
+class RankFailed(UserError):
+    """A rank crashed or was killed; its own error is the message. Exit code 1."""
+
+    exit_code = EXIT_CRASH
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code that says this error: its own, or 1 for a crash."""
+    return error.exit_code if isinstance(error, UserError | Stopped) else EXIT_CRASH
+
+
+def write_failure(run: Path, rank: int, error: BaseException) -> None:
+    """Leave `error` where the process that started this rank finds it."""
+    document = {
+        "rank": rank,
+        "time": time.time(),
+        "code": exit_code_of(error),
+        "message": getattr(error, "message", str(error)),
+        "where": getattr(error, "where", None),
+        "fix": getattr(error, "fix", None),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    logs = run / LOGS
+    logs.mkdir(parents=True, exist_ok=True)
+    aside = logs / f"rank-{rank}.error.partial"
+    aside.write_text(json.dumps(document), encoding="utf-8")
+    aside.replace(logs / f"rank-{rank}.error.json")
+
+
+def clear_failures(run: Path) -> None:
+    """Take away what the ranks of an earlier start left."""
+    for path in (run / LOGS).glob(_ERROR_FILES):
+        path.unlink()
+
+
+def error_of(run: Path, failed: Sequence[tuple[Process, int]]) -> UserError:
+    """Return the error that ended the run, given the processes that failed with their exit codes.
+
+    When one rank goes, the others' collectives fail too. So a killed rank is the cause before any exception,
+    and among exceptions the earliest; an abort comes last, since it is how NCCL ends the others.
+    """
+    killed = [item for item in failed if item[1] < 0 and -item[1] != signal.SIGABRT]
+    if killed:
+        return _killed(*killed[0])
+    left = [json.loads(path.read_text(encoding="utf-8")) for path in (run / LOGS).glob(_ERROR_FILES)]
+    if left:
+        return _as_error(min(left, key=lambda document: document["time"]))
+    process, code = failed[0]
+    return _killed(process, code) if code < 0 else _unexplained(process, code)
+
+
+def _as_error(document: dict[str, Any]) -> UserError:
+    """Return the error that a rank left: a UserError as it was, a crash with the end of its traceback."""
+    if document["code"] == EXIT_CRASH:
+        return RankFailed(f"rank {document['rank']} crashed\n{_tail(document['traceback'])}")
+    kind = GateError if document["code"] == GateError.exit_code else UserError
+    return kind(document["message"], where=document["where"], fix=document["fix"])
+
+
+def _killed(process: Process, code: int) -> RankFailed:
+    name = signal.Signals(-code).name
+    fix = "out of memory? `dmesg` says so; if it is, lower train.per_device_train_batch_size"
+    return RankFailed(f"{process.name} was killed by {name}", fix=fix if name == "SIGKILL" else None)
+
+
+def _unexplained(process: Process, code: int) -> RankFailed:
+    """Return the error of a process that left none, with the end of its log."""
+    text = process.log.read_text(encoding="utf-8", errors="replace") if process.log else "its output is above"
+    return RankFailed(f"{process.name} ended with exit code {code}\n{_tail(text)}")
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.rstrip().splitlines()[-_TAIL_LINES:])

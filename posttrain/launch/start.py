@@ -1,0 +1,116 @@
+"""From a stage's command line to its finished checkpoint: every check that needs no model, then the launch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TextIO
+
+from posttrain.data.load import load_data
+from posttrain.errors import EXIT_USER
+from posttrain.launch.plan import Plan, make_plan
+from posttrain.launch.supervise import run_plan
+from posttrain.launch.worker import from_first_rank, join_ranks, leave_ranks
+from posttrain.model.resolve import resolve
+from posttrain.recipe.check import check_problems
+from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
+from posttrain.runs import directory
+from posttrain.stages.arguments import check_batches
+
+
+@contextmanager
+def reserved_stdout() -> Iterator[TextIO]:
+    """Keep stdout for the result: while this holds, whatever else writes to stdout, libraries in C included,
+    writes to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(kept, "w", encoding="utf-8", closefd=False) as stdout:
+            yield stdout
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def start_stage(
+    stage: str,
+    recipe_path: Path,
+    *,
+    model: str | None,
+    out: str | None,
+    seed: int | None,
+    overrides: Sequence[str],
+    fresh: bool,
+) -> None:
+    """Run one stage and print the path of its finished checkpoint on stdout.
+
+    Everything that can be wrong without a model is found first. Raises UserError, GateError or Stopped.
+    """
+
+    def read(name: str | None) -> LoadedRecipe:
+        return load_recipe(recipe_path, stage=stage, overrides=overrides, model=name, out=out, seed=seed)
+
+    with reserved_stdout() as stdout:
+        if model == "-":
+            read(None)  # a broken recipe is said at once, not when the stage before is done
+            model = _parent_from_pipe(stage)
+        loaded = read(model)
+        run = Path(str(loaded.recipe.out))
+        plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
+        check_batches(loaded.recipe, plan.world_size)
+        _train(loaded, run, plan, fresh)
+        if plan.is_main:
+            print(run / directory.FINAL, file=stdout)
+
+
+def _parent_from_pipe(stage: str) -> str:
+    """Return the line that the stage before printed; when it printed none, leave: it has said why."""
+    line = sys.stdin.readline().strip()
+    if not line:
+        print(f"{stage} not started: nothing came from the stage before it in the pipe", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    return line
+
+
+def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
+    """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
+    recipe = loaded.recipe
+    parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
+    rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, place=loaded.place)
+    if recipe.graders:
+        check_problems(loaded, [*rows.train, *rows.dev])
+    if plan.is_main:
+        for note in rows.notes:
+            print(note, file=sys.stderr)
+
+    def opened() -> directory.State:
+        return directory.open_run(
+            run, dump_recipe(recipe), data_digest=rows.digest, parent_digest=parent.digest, fresh=fresh
+        )
+
+    with directory.locked(run) if plan.is_main else nullcontext():
+        if plan.processes:
+            if not _is_finished(opened(), run):
+                run_plan(plan)
+            return
+        os.environ.update(plan.environ)
+        if plan.world_size == 1 and _is_finished(opened(), run):
+            return  # before torch is imported
+        join_ranks()
+        if plan.world_size == 1 or not _is_finished(from_first_rank(opened), run):
+            from posttrain.stages.train import run_stage
+
+            run_stage(run, rows)
+        leave_ranks()
+
+
+def _is_finished(state: directory.State, run: Path) -> bool:
+    """Tell, and say, whether nothing is left to do."""
+    if state == "finished":
+        print(f"{run} is finished already; --fresh starts over", file=sys.stderr)
+    return state == "finished"
