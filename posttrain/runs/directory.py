@@ -1,12 +1,12 @@
 """The run directory: its parts, its lock, and whether a recipe starts it, resumes it or finds it finished.
 
-    recipe.yaml     the resolved recipe
-    inputs.json     digests of recipe, data and parent: what makes two runs the same run
-    metrics.jsonl   one JSON object a logged step, train and dev
-    samples/        completions with their grades
-    checkpoints/    what an interrupted run resumes from
-    final/          the finished checkpoint
-    run.json        written last, atomically; without it the run is unfinished
+recipe.yaml     the resolved recipe
+inputs.json     digests of recipe, data and parent: what makes two runs the same run
+metrics.jsonl   one JSON object a logged step, train and dev
+samples/        completions with their grades
+checkpoints/    what an interrupted run resumes from
+final/          the finished checkpoint
+run.json        written last, atomically; without it the run is unfinished
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def open_run(
-    run: Path, recipe_text: str, *, data_digest: str, parent_digest: str, fresh: bool = False
-) -> State:
+def open_run(run: Path, recipe_text: str, *, data_digest: str, parent_digest: str, fresh: bool = False) -> State:
     """Make `run` ready for the recipe and say what is left to do.
 
     Raises UserError when the directory holds something else: another recipe's run, or no run at all.

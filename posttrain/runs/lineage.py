@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from posttrain.model.resolve import Parent
     from posttrain.recipe.schema import Recipe
 
-_OF_A_GENERATION = ("stage", "run", "base_model", "parent", "recipe_digest", "data_digest", "finished", "steps", "metrics")
+_OF_A_GENERATION = (
+    "stage",
+    "run",
+    "base_model",
+    "parent",
+    "recipe_digest",
+    "data_digest",
+    "finished",
+    "steps",
+    "metrics",
+)
 
 
 def finished_document(run: Path, recipe: Recipe, parent: Parent, data_digest: str) -> dict[str, Any]:

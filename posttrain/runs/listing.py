@@ -38,7 +38,10 @@ def _summary(run: Path) -> RunSummary:
     rows = metrics.read_rows(run / directory.METRICS)
     finished = (run / directory.RUN).exists()
     document: dict[str, Any] = directory.read_json(run / directory.RUN) if finished else {}
-    before, after = document.get("metrics", {}).get("dev_before"), document.get("metrics", {}).get("dev_after")
+    before, after = (
+        document.get("metrics", {}).get("dev_before"),
+        document.get("metrics", {}).get("dev_after"),
+    )
     if not finished:
         looks = metrics.dev_rows(rows)
         before, after = (looks[0], looks[-1]) if looks else ({}, {})
@@ -62,7 +65,16 @@ def render(runs: Sequence[RunSummary], root: Path) -> str:
         return f"no runs below {root}"
     rows = [("run", "stage", "parent", "steps", "dev metric", "before", "after", "state")]
     rows += [
-        (run.path, run.stage, run.parent, str(run.steps), run.metric, _number(run.before), _number(run.after), run.state)
+        (
+            run.path,
+            run.stage,
+            run.parent,
+            str(run.steps),
+            run.metric,
+            _number(run.before),
+            _number(run.after),
+            run.state,
+        )
         for run in runs
     ]
     return render_columns(rows)
@@ -71,7 +83,9 @@ def render(runs: Sequence[RunSummary], root: Path) -> str:
 def render_columns(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells in columns as wide as their widest cell; the first row is the heading."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 # The trainer's bookkeeping of a finished run; it belongs in run.json.
-_NOT_METRICS = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss"}
+_NOT_METRICS = {
+    "total_flos",
+    "train_runtime",
+    "train_samples_per_second",
+    "train_steps_per_second",
+    "train_loss",
+}
 _TIMING = ("runtime", "samples_per_second", "steps_per_second")
 
 

@@ -24,7 +24,8 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_sample(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "c", "k", "expected"), [(8, 0, 8, 0.0), (8, 1, 8, 1.0), (8, 2, 1, 0.25), (8, 2, 4, 1 - 15 / 70), (10, 3, 5, 1 - 21 / 252)]
+    ("n", "c", "k", "expected"),
+    [(8, 0, 8, 0.0), (8, 1, 8, 1.0), (8, 2, 1, 0.25), (8, 2, 4, 1 - 15 / 70), (10, 3, 5, 1 - 21 / 252)],
 )
 def test_pass_at_k_by_hand(n: int, c: int, k: int, expected: float) -> None:
     assert isclose(pass_at_k(n, c, k), expected, abs_tol=1e-12)

@@ -12,7 +12,15 @@ from posttrain.errors import UserError
 from posttrain.runs import directory
 from posttrain.runs.directory import locked, open_run
 
-RECIPE = {"stage": "sft", "out": "runs/a", "seed": 1, "model": {"path": "builtin:tiny"}, "data": {}, "train": {"learning_rate": 1e-5}, "launch": {}}
+RECIPE = {
+    "stage": "sft",
+    "out": "runs/a",
+    "seed": 1,
+    "model": {"path": "builtin:tiny"},
+    "data": {},
+    "train": {"learning_rate": 1e-5},
+    "launch": {},
+}
 
 
 def text(**changes) -> str:

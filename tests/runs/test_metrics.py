@@ -8,7 +8,12 @@ from posttrain.runs.metrics import append_row, forget_after, metrics_row, read_r
 
 
 def test_train_and_dev_rows_carry_the_same_names() -> None:
-    assert metrics_row({"loss": 0.5, "epoch": 0.1}, 3) == {"step": 3, "split": "train", "epoch": 0.1, "loss": 0.5}
+    assert metrics_row({"loss": 0.5, "epoch": 0.1}, 3) == {
+        "step": 3,
+        "split": "train",
+        "epoch": 0.1,
+        "loss": 0.5,
+    }
     dev = metrics_row({"eval_loss": 0.4, "eval_runtime": 2.0, "epoch": 0.1}, 3)
     assert dev == {"step": 3, "split": "dev", "epoch": 0.1, "loss": 0.4}
 

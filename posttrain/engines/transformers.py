@@ -1,0 +1,114 @@
+"""Sampling with transformers' own `generate`, in batches of prompts of similar length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn. `temperature` 0 is greedy; `batch_size` is completions decoded together."""
+
+    samples: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    batch_size: int = 128
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled completion. `truncated`: it reached the length limit before an end-of-turn token."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+def sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt_ids: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    on_batch: Callable[[int], None] = lambda completions: None,
+) -> list[list[Completion]]:
+    """Return ``sampling.samples`` completions for each prompt, in the prompts' order.
+
+    The draws depend on the seed alone and leave the caller's random state as it was. `on_batch` is told how
+    many completions were just finished.
+    """
+    import torch
+
+    config = _generation_config(model, tokenizer, sampling)
+    stops = set(_as_list(config.eos_token_id))
+    # Longest first: an out-of-memory error comes at once, and rows of a batch need little padding.
+    order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]), reverse=True)
+    queue = [i for i in order for _ in range(sampling.samples)]
+    done: list[list[Completion]] = [[] for _ in prompt_ids]
+    was_training = model.training
+    model.eval()
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.inference_mode():
+        torch.manual_seed(sampling.seed)
+        for start in range(0, len(queue), sampling.batch_size):
+            batch = queue[start : start + sampling.batch_size]
+            for i, ids in zip(batch, _decode(model, [prompt_ids[i] for i in batch], config), strict=True):
+                done[i].append(_completion(ids, stops, tokenizer))
+            on_batch(len(batch))
+    model.train(was_training)
+    return done
+
+
+def _generation_config(model, tokenizer, sampling: Sampling):
+    """Return a config that says everything: what it left out, generate would take from the model's own."""
+    from transformers import GenerationConfig
+
+    sampled = {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+    }
+    stops = _as_list(model.generation_config.eos_token_id) or [tokenizer.eos_token_id]
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        eos_token_id=stops,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        repetition_penalty=1.0,
+        **(sampled if sampling.temperature > 0 else {"do_sample": False, "top_k": None}),
+        disable_compile=True,
+    )
+
+
+def _decode(model, prompts: Sequence[Sequence[int]], config) -> list[list[int]]:
+    """Return the new token ids of each prompt of one batch, padding included; prompts are padded on the left."""
+    import torch
+
+    width = max(len(ids) for ids in prompts)
+    padded = [[config.pad_token_id] * (width - len(ids)) + list(ids) for ids in prompts]
+    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
+    output = model.generate(
+        input_ids=torch.tensor(padded, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
+        generation_config=config,
+    )
+    return output[:, width:].tolist()
+
+
+def _completion(ids: list[int], stops: set[int], tokenizer) -> Completion:
+    """Cut at the first end-of-turn token, which counts as a token of the completion."""
+    end = next((i + 1 for i, token in enumerate(ids) if token in stops), None)
+    kept = ids[:end]
+    return Completion(tokenizer.decode(kept, skip_special_tokens=True), len(kept), truncated=end is None)
+
+
+def _as_list(ids: int | list[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)

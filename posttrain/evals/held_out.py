@@ -1,0 +1,130 @@
+"""A look at held-out problems: sample, grade, count. The same look is taken while training and by `eval`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.data.records import Problem
+from posttrain.engines.transformers import Completion, Sampling, sample
+from posttrain.evals.statistics import Estimate, estimate, pass_at_k
+from posttrain.graders import grade_all
+from posttrain.graders.grade import Grade, Grader
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One problem with its completions and their grades."""
+
+    problem: Problem
+    completions: list[Completion]
+    grades: list[Grade]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a set of problems found. A sample without a verdict is in `errors` and nowhere else."""
+
+    reward: Estimate
+    pass_at: dict[int, Estimate]
+    problems: int
+    samples: int
+    errors: int
+    truncated: int
+    mean_tokens: float
+
+    def metrics(self) -> dict[str, float]:
+        """Return the look as one flat row: reward, pass@k and their standard errors, lengths, counts."""
+        row: dict[str, float] = {"reward": self.reward.mean}
+        if self.reward.stderr is not None:
+            row["reward_stderr"] = self.reward.stderr
+        for k, value in self.pass_at.items():
+            row[f"pass@{k}"] = value.mean
+            if value.stderr is not None:
+                row[f"pass@{k}_stderr"] = value.stderr
+        share = self.truncated / max(self.samples, 1)
+        return row | {
+            "completions/mean_length": self.mean_tokens,
+            "completions/clipped_ratio": share,
+            "grader_errors": self.errors,
+        }
+
+
+def sample_and_grade(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Sequence[Problem],
+    prompt_ids: Sequence[Sequence[int]],
+    graders: Sequence[Grader],
+    sampling: Sampling,
+    *,
+    on_batch: Callable[[int], None] = lambda completions: None,
+) -> list[Graded]:
+    """Return each problem with ``sampling.samples`` completions and their grades, in the problems' order."""
+    drawn = sample(model, tokenizer, prompt_ids, sampling, on_batch=on_batch)
+    texts = [completion.text for group in drawn for completion in group]
+    fields = [problem.fields for problem, group in zip(problems, drawn, strict=True) for _ in group]
+    grades = iter(grade_all(graders, texts, fields))
+    return [
+        Graded(problem, group, [next(grades) for _ in group]) for problem, group in zip(problems, drawn, strict=True)
+    ]
+
+
+def summarize(graded: Sequence[Graded], k: Sequence[int]) -> Look:
+    """Return the counts and estimates over problems.
+
+    A problem enters pass@k with the samples that have a verdict, and only when at least k of them do.
+    """
+    judged = [(row, [grade for grade in row.grades if not grade.error]) for row in graded]
+    judged = [(row, grades) for row, grades in judged if grades]
+    if not judged:
+        raise ValueError("no sample has a verdict: every grade was an error")
+    reward = estimate([sum(grade.score or 0.0 for grade in grades) / len(grades) for _, grades in judged])
+    pass_at = {}
+    for size in k:
+        rates = [
+            pass_at_k(len(grades), sum(grade.passed for grade in grades), size)
+            for _, grades in judged
+            if len(grades) >= size
+        ]
+        if rates:
+            pass_at[size] = estimate(rates)
+    completions = [completion for row in graded for completion in row.completions]
+    return Look(
+        reward=reward,
+        pass_at=pass_at,
+        problems=len(judged),
+        samples=len(completions),
+        errors=sum(bool(grade.error) for row in graded for grade in row.grades),
+        truncated=sum(completion.truncated for completion in completions),
+        mean_tokens=sum(completion.tokens for completion in completions) / len(completions),
+    )
+
+
+def write_samples(path: Path, graded: Sequence[Graded]) -> None:
+    """Write one JSON object a completion: the problem, the text and its grade."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for row in graded:
+            for completion, grade in zip(row.completions, row.grades, strict=True):
+                file.write(json.dumps(sample_row(row.problem, completion.text, grade), ensure_ascii=False) + "\n")
+
+
+def sample_row(problem: Problem, completion: str, grade: Grade) -> dict[str, Any]:
+    """Return what samples/ keeps of one completion."""
+    return {
+        "prompt": problem.prompt,
+        "completion": completion,
+        "score": grade.score,
+        "passed": grade.passed,
+        "answer": grade.answer,
+        "note": grade.note,
+        "error": grade.error,
+        "place": problem.place,
+    }

@@ -1,0 +1,155 @@
+"""From a recipe to TRL's config: our defaults, then the recipe's `train:` keys, then what posttrain owns.
+
+Where each default comes from is in docs/defaults.md.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from posttrain.errors import UserError
+from posttrain.recipe.schema import Recipe
+from posttrain.runs import directory
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import TrainingArguments
+
+_ALL = {
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 0.1,  # below 1 it is a share of all steps
+    "logging_steps": 1,
+    "save_total_limit": 2,
+    "logging_nan_inf_filter": False,  # a NaN must be seen, not averaged away
+    "report_to": "none",
+}
+_OF_STAGE: dict[str, dict[str, Any]] = {
+    "sft": {
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 2,
+        "num_train_epochs": 2,
+        "max_length": 2048,
+    },
+    "dpo": {
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 4,
+        "num_train_epochs": 1,
+        "max_length": 2048,
+    },
+    "kto": {
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 4,
+        "num_train_epochs": 1,
+        "max_length": 2048,
+    },
+    "rlvr": {
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 8,
+        "num_generations": 8,
+        "max_steps": 200,
+        "max_completion_length": 512,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "epsilon_high": 0.28,  # DAPO's clip-higher, arXiv 2503.14476 section 3.1
+        "scale_rewards": "batch",  # a group's own deviation over-weights what is nearly solved or nearly hopeless
+    },
+}
+# Full fine-tuning, LoRA. LoRA wants about ten times the rate.
+_LEARNING_RATE = {"sft": (1e-5, 1e-4), "dpo": (5e-7, 5e-6), "kto": (1e-6, 5e-6), "rlvr": (1e-6, 1e-5)}
+_CONFIG_CLASS = {"sft": "SFTConfig", "dpo": "DPOConfig", "kto": "KTOConfig", "rlvr": "GRPOConfig"}
+
+
+def train_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return TRL's keys for this recipe: the defaults of its stage under the recipe's own `train:` keys."""
+    rate = _LEARNING_RATE[recipe.stage][recipe.model.lora is not None]
+    settings = {**_ALL, **_OF_STAGE[recipe.stage], "learning_rate": rate, **recipe.train}
+    settings.setdefault("per_device_eval_batch_size", settings["per_device_train_batch_size"])
+    if recipe.stage == "rlvr" and "num_train_epochs" in recipe.train and "max_steps" not in recipe.train:
+        del settings["max_steps"]  # max_steps would silently win over the epochs asked for
+    return settings
+
+
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Raise UserError when the batch sizes cannot work, before anything is loaded."""
+    settings = train_settings(recipe)
+    per_device = settings["per_device_train_batch_size"]
+    if recipe.stage == "kto" and per_device < 2:
+        raise UserError(
+            "KTO estimates its KL term from the other rows of the batch and needs at least 2 of them",
+            where="train.per_device_train_batch_size",
+            fix="use 4 or more",
+        )
+    if processes > 1 and settings.get("precompute_ref_log_probs"):
+        raise UserError(
+            "the reference log-probabilities can be computed beforehand by one process only",
+            where="train.precompute_ref_log_probs",
+            fix="leave it out: with several processes the reference model is kept in memory",
+        )
+    if recipe.stage != "rlvr":
+        return
+    group = settings["num_generations"]
+    if group < 2:
+        raise UserError(
+            "RLVR compares a problem's completions with each other and needs at least 2 of them",
+            where="train.num_generations",
+            fix="8 is a good start",
+        )
+    rounds = settings.get("steps_per_generation") or settings["gradient_accumulation_steps"]
+    batch = settings.get("generation_batch_size") or per_device * processes * rounds
+    if batch % group:
+        raise UserError(
+            f"{batch} completions a step ({per_device} a device x {processes} processes x {rounds} rounds) do not "
+            f"make whole groups of num_generations = {group}",
+            where="train",
+            fix=f"make per_device_train_batch_size a multiple of {group}",
+        )
+
+
+def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dtype) -> TrainingArguments:
+    """Return TRL's config object. `dtype` is what the hardware computes in (``pick_dtype``).
+
+    It must be made before the model is loaded: under ZeRO-3 it is what makes from_pretrained shard the weights.
+    """
+    import torch
+    import trl
+
+    from posttrain.launch.deepspeed import deepspeed_config
+
+    settings = train_settings(recipe)
+    on_gpu = torch.cuda.is_available()
+    half = {"bf16": dtype == torch.bfloat16, "fp16": dtype == torch.float16 and on_gpu}
+    owned: dict[str, Any] = {
+        "output_dir": str(run / directory.CHECKPOINTS),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "disable_tqdm": True,
+        "use_cpu": not on_gpu,
+        "dataloader_pin_memory": on_gpu,
+        **half,
+    }
+    settings.setdefault("gradient_checkpointing", on_gpu)
+    looks = recipe.eval.every or 0.1  # below 1 it is a share of all steps
+    if has_dev:
+        owned |= {"eval_strategy": "steps", "eval_steps": looks, "eval_on_start": True}
+        settings |= {"save_strategy": "steps", "save_steps": looks} if recipe.eval.best_by else {}
+        if recipe.stage == "rlvr":  # the look at held-out problems is ours; this only satisfies TRL's check
+            settings["per_device_eval_batch_size"] = settings["num_generations"]
+    settings = {"save_strategy": "steps", "save_steps": looks, **settings}
+    if recipe.eval.best_by:
+        lower_is_better = recipe.eval.best_by.endswith("loss")
+        owned |= {
+            "load_best_model_at_end": True,
+            "metric_for_best_model": f"eval_{recipe.eval.best_by}",
+            "greater_is_better": not lower_is_better,
+        }
+    if config := deepspeed_config(recipe.launch, dtype=str(dtype).removeprefix("torch.")):
+        owned["deepspeed"] = config
+    if recipe.stage in ("dpo", "kto") and recipe.model.lora is None:
+        # The reference is then read once and not kept. TRL's cache of it is a file that one process sees.
+        settings.setdefault("precompute_ref_log_probs", os.environ.get("WORLD_SIZE", "1") == "1")
+    try:
+        return getattr(trl, _CONFIG_CLASS[recipe.stage])(**settings, **owned)
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error), where="train") from error

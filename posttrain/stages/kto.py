@@ -1,0 +1,72 @@
+"""Kahneman-Tversky optimization (arXiv 2402.01306): learn from thumbs up and thumbs down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from posttrain.stages.job import Job
+
+
+def label_weights(n_desirable: int, n_undesirable: int) -> tuple[float, float]:
+    """Return (desirable_weight, undesirable_weight) that give both labels the same total weight.
+
+    Eq. 8 of arXiv 2402.01306 asks for ``w_D n_D / (w_U n_U)`` in [1, 4/3]; this is 1, reached by raising the
+    rarer label's weight alone. With only one label there is nothing to balance: (1, 1).
+    """
+    if not n_desirable or not n_undesirable:
+        return 1.0, 1.0
+    if n_desirable < n_undesirable:
+        return n_undesirable / n_desirable, 1.0
+    return 1.0, n_desirable / n_undesirable
+
+
+def spread_labels(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with their labels spread evenly, each label's rows in the order they came.
+
+    KTO reads the rows in order (its KL term pairs neighbours), so an unlucky order would give batches of one
+    label only.
+    """
+    by_label = [[row for row in rows if row["label"]], [row for row in rows if not row["label"]]]
+    placed = [((i + 0.5) / len(group), row) for group in by_label for i, row in enumerate(group)]
+    return [row for _, row in sorted(placed, key=lambda pair: pair[0])]
+
+
+def add_kl_completions(rows: Sequence[dict[str, Any]], batch_size: int) -> list[dict[str, Any]]:
+    """Return the rows with ``KL_completion_ids``: within each batch, the completion of the row before.
+
+    These mismatched pairs estimate the reference point z_0 (Eq. 7 of arXiv 2402.01306). As in TRL, the last
+    batch may be short; a batch of one row would be paired with itself and is left out.
+    """
+    paired = []
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        if len(batch) > 1:
+            paired += [{**row, "KL_completion_ids": batch[i - 1]["completion_ids"]} for i, row in enumerate(batch)]
+    return paired
+
+
+def make_trainer(job: Job):
+    """Return a TRL KTOTrainer whose reference is the parent model (see dpo.py) and whose labels are balanced."""
+    from trl import KTOTrainer
+
+    from posttrain.model.load import load_reference
+    from posttrain.stages.job import as_dataset
+
+    class Trainer(KTOTrainer):
+        """KTOTrainer over rows that are tokenized already."""
+
+        def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
+            rows = spread_labels(list(dataset))
+            return as_dataset(add_kl_completions(rows, args.per_device_train_batch_size) if self.calculate_KL else rows)
+
+    keeps_reference = job.peft_config is None and not job.arguments.precompute_ref_log_probs
+    return Trainer(
+        model=job.model,
+        ref_model=load_reference(job.parent, job.recipe.model) if keeps_reference else None,
+        args=job.arguments,
+        train_dataset=job.train_dataset,
+        eval_dataset=job.dev_dataset,
+        processing_class=job.tokenizer,
+        peft_config=job.peft_config,
+    )

@@ -1,0 +1,228 @@
+"""The spine of every stage: rows, model, trainer, training, the finished checkpoint, run.json."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from posttrain import __version__
+from posttrain.data.load import Loaded, load_data
+from posttrain.data.records import Problem, Record
+from posttrain.errors import Stopped
+from posttrain.model.resolve import Parent, resolve
+from posttrain.recipe.load import load_recipe
+from posttrain.recipe.schema import Recipe
+from posttrain.runs import directory
+from posttrain.runs.lineage import finished_document, generation
+from posttrain.runs.metrics import dev_rows, forget_after, read_rows
+from posttrain.stages.arguments import make_arguments
+from posttrain.stages.job import Job, as_dataset
+from posttrain.stages.rlvr import prompt_rows
+
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets")
+
+
+def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
+    """Train what RUN/recipe.yaml asks for, from the last checkpoint if there is one; return RUN/final.
+
+    Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
+    Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
+    """
+    started = time.time()
+    quiet()
+    recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
+    parent = resolve(recipe.model.path, revision=recipe.model.revision)
+    loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
+    job = prepare(recipe, run, parent, loaded)
+    trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
+    stop = _follow(trainer, job)
+    checkpoint = directory.last_checkpoint(run)
+    if checkpoint:
+        say(f"resuming from step {directory.checkpoint_step(checkpoint)}")
+        if trainer.is_world_process_zero():
+            forget_after(run / directory.METRICS, directory.checkpoint_step(checkpoint))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.received is not None:
+        raise Stopped(stop.received)
+    _finish(trainer, job, loaded, started)
+    return run / directory.FINAL
+
+
+def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
+    """Load what the stage needs, in the order that lets each error come as early as it can."""
+    from transformers import set_seed
+
+    from posttrain.model.load import compute_dtype, load_model, make_lora
+    from posttrain.model.tokenizer import load_tokenizer
+
+    set_seed(recipe.seed)  # before the trainer is made: it draws the adapters
+    arguments = make_arguments(recipe, run, has_dev=bool(loaded.dev), dtype=compute_dtype(recipe.model))
+    tokenizer = load_tokenizer(parent, recipe.model)
+    train_rows, train_problems = _tokenize(recipe, arguments, tokenizer, loaded.train, "train")
+    dev_rows, dev_problems = _tokenize(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
+    if recipe.stage == "kto":
+        _balance(recipe, arguments, train_rows)
+    return Job(
+        recipe=recipe,
+        run=run,
+        parent=parent,
+        arguments=arguments,
+        tokenizer=tokenizer,
+        model=load_model(parent, recipe.model, tokenizer),
+        peft_config=make_lora(recipe.model.lora) if recipe.model.lora else None,
+        train_dataset=as_dataset(train_rows),
+        dev_dataset=as_dataset(dev_rows) if dev_rows else None,
+        train_problems=train_problems,
+        dev_problems=dev_problems,
+    )
+
+
+def _limited(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
+    return list(records[: recipe.eval.limit])
+
+
+def _tokenize(
+    recipe: Recipe, arguments: Any, tokenizer: Any, records: Sequence[Any], name: str
+) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
+    from posttrain.data import tokenize
+
+    if not records:
+        return [], []
+    if recipe.stage == "rlvr":
+        longest = recipe.rollout.max_prompt_tokens
+        done = tokenize.tokenize_problems(records, tokenizer, max_prompt_tokens=longest)
+        problems = [records[row["index"]] for row in done.rows]
+        rows = prompt_rows(problems, [row["prompt_ids"] for row in done.rows])
+    else:
+        of_stage = {
+            "sft": tokenize.tokenize_chats,
+            "dpo": tokenize.tokenize_preferences,
+            "kto": tokenize.tokenize_feedback,
+        }
+        tokenized: Any = of_stage[recipe.stage]
+        done = tokenized(records, tokenizer, max_length=arguments.max_length)
+        rows, problems = done.rows, []
+    say(f"{name}: {done.summary}")
+    return rows, problems
+
+
+def _balance(recipe: Recipe, arguments: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Set KTO's label weights from the label counts, unless the recipe has weights of its own."""
+    from posttrain.stages.kto import label_weights
+
+    up = sum(bool(row["label"]) for row in rows)
+    down = len(rows) - up
+    if not {"desirable_weight", "undesirable_weight"} & recipe.train.keys():
+        arguments.desirable_weight, arguments.undesirable_weight = label_weights(up, down)
+    say(
+        f"labels: {up:,} up (weight {arguments.desirable_weight:.3g}), "
+        f"{down:,} down (weight {arguments.undesirable_weight:.3g})"
+    )
+
+
+def _follow(trainer: Any, job: Job) -> Any:
+    """Attach what follows the run; return the signal watcher."""
+    from transformers.trainer_callback import PrinterCallback
+
+    from posttrain.stages.watch import MetricsWriter, ProgressLine, StopOnSignal
+
+    stop = StopOnSignal()
+    trainer.remove_callback(PrinterCallback)
+    for callback in (MetricsWriter(job.run / directory.METRICS), ProgressLine(job.recipe.stage), stop):
+        trainer.add_callback(callback)
+    return stop
+
+
+def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
+    """Write final/ with its lineage, then run.json; say what was reached."""
+    from posttrain.model.save import save_final
+
+    final = job.run / directory.FINAL
+    state = trainer.state
+    rows = read_rows(job.run / directory.METRICS)
+    looks = dev_rows(rows)
+    document = {
+        **finished_document(job.run, job.recipe, job.parent, loaded.digest),
+        "steps": state.global_step,
+        "tokens": int(state.num_input_tokens_seen or rows[-1].get("num_tokens") or 0) if rows else 0,
+        "seconds": round(time.time() - started, 1),
+        "rows": {"train": len(job.train_dataset), "dev": len(job.dev_dataset or ())},
+        "versions": {"posttrain": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in _LIBRARIES},
+        "hardware": _hardware(trainer),
+        "metrics": {
+            "train": next((row for row in reversed(rows) if row["split"] == "train"), None),
+            "dev_before": looks[0] if looks else None,
+            "dev_after": _dev_after(trainer, looks),
+        },
+    }
+    lineage = [*job.parent.lineage, generation(document)]
+    save_final(trainer, job.tokenizer, final, job.recipe.model, job.parent, lineage=lineage)
+    if trainer.is_world_process_zero():
+        directory.write_json(job.run / directory.RUN, document)
+        say(_summary(job, document))
+    trainer.accelerator.wait_for_everyone()
+
+
+def _dev_after(trainer: Any, looks: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the look that belongs to final/: the best checkpoint's where one is kept, else the last."""
+    best = trainer.state.best_model_checkpoint
+    if best and trainer.args.load_best_model_at_end:
+        step = directory.checkpoint_step(Path(best))
+        return next((look for look in looks if look["step"] == step), None)
+    return looks[-1] if looks else None
+
+
+def _hardware(trainer: Any) -> dict[str, Any]:
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    return {
+        "processes": trainer.accelerator.num_processes,
+        "device": torch.cuda.get_device_name() if on_gpu else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _summary(job: Job, document: dict[str, Any]) -> str:
+    """Return the closing lines: what was reached, in how long, and what to type next."""
+    lines = [f"{job.recipe.stage} done: {document['steps']} steps in {document['seconds']:,.0f} s -> {job.run}"]
+    before, after = document["metrics"]["dev_before"], document["metrics"]["dev_after"]
+    for name in ("loss", "reward", "pass@1", f"pass@{max(job.recipe.eval.k)}", "rewards/accuracies"):
+        if before and after and isinstance(before.get(name), float) and isinstance(after.get(name), float):
+            error = after.get(f"{name}_stderr")
+            lines.append(
+                f"  dev {name}: {before[name]:.3f} -> {after[name]:.3f}" + (f" ± {error:.3f}" if error else "")
+            )
+    lines.append(f"next: posttrain eval EVAL.yaml --model {job.parent.name} --model {job.run}")
+    return "\n".join(lines)
+
+
+def quiet() -> None:
+    """Keep the libraries' bars and notices off the terminal; what they print is not what a user asked for."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    import warnings
+
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=UserWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def say(text: str) -> None:
+    """Tell the user on stderr; one process speaks."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(text, file=sys.stderr, flush=True)

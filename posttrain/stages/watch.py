@@ -1,0 +1,161 @@
+"""What follows a run from inside the trainer: metrics.jsonl, the progress shown, and signals."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from posttrain.errors import UserError
+from posttrain.runs.metrics import append_row, metrics_row
+
+# Shown on the progress line where a stage has them, in this order.
+_SHOWN = ("loss", "reward", "pass@1", "rewards/accuracies", "rewards/margins", "frac_reward_zero_std")
+
+
+class MetricsWriter(TrainerCallback):
+    """Writes metrics.jsonl and stops the run on a loss that is no number."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
+        row = metrics_row(logs or {}, state.global_step)
+        if row is None:
+            return
+        if state.is_world_process_zero:
+            append_row(self.path, row)
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} at step {state.global_step}",
+                where="train.learning_rate",
+                fix="lower it, or look at the rows of this step; the last checkpoint is from before",
+            )
+
+
+class ProgressLine(TrainerCallback):
+    """A bar with ETA, loss and tokens/s on a terminal; plain lines elsewhere. All of it on stderr."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.console = Console(stderr=True)
+        self.progress: Progress | None = None
+        self.started = time.monotonic()
+        self.tokens = self.tokens_at_start = 0.0
+        self.values: dict[str, float] = {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        if not state.is_world_process_zero:
+            return
+        self.started = time.monotonic()
+        self.tokens_at_start = self.tokens = float(state.num_input_tokens_seen or 0)
+        self.first_step = state.global_step
+        if self.console.is_terminal:
+            self.progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=self.console,
+                transient=True,
+            )
+            self.task = self.progress.add_task(
+                self.label, total=state.max_steps, completed=state.global_step, values=""
+            )
+            self.progress.start()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
+        row = metrics_row(logs or {}, state.global_step)
+        if row is None or not state.is_world_process_zero:
+            return
+        if row["split"] == "dev":
+            self._print(f"step {state.global_step:>5} dev   {self._format(row)}")
+            return
+        self.tokens = row.get("num_tokens") or self.tokens
+        self.values = row
+        if self.progress is None:
+            self._print(f"step {state.global_step:>5} train {self._format(row)}{self._pace(state)}")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        if self.progress is not None:
+            values = self._format(self.values) + self._pace(state)
+            self.progress.update(self.task, completed=state.global_step, values=values)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _format(self, row: dict[str, Any]) -> str:
+        shown = [(key, row[key]) for key in _SHOWN if isinstance(row.get(key), int | float)]
+        return "  ".join(f"{key} {value:.4g}" for key, value in shown)
+
+    def _pace(self, state: TrainerState) -> str:
+        seconds = time.monotonic() - self.started
+        done = state.global_step - self.first_step
+        if not done:
+            return ""
+        pace = f"  {(self.tokens - self.tokens_at_start) / seconds:,.0f} tokens/s" if self.tokens else ""
+        if self.progress is None:
+            pace += f"  ETA {_clock(seconds / done * (state.max_steps - state.global_step))}"
+        return pace
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGINT or SIGTERM: finish the step, save, stop. A second signal stops at once.
+
+    With several processes the signal reaches each at another moment; they agree at every step's end, so that
+    all of them save the same step.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = number
+        print("stopping after this step; again to stop at once", file=sys.stderr, flush=True)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        if args.world_size > 1:
+            self.received = _highest_of_all_ranks(self.received or 0, args.device) or None
+        if self.received is not None and state.global_step < state.max_steps:
+            control.should_save = True
+            control.should_evaluate = False
+            control.should_training_stop = True
+        return control
+
+
+def _highest_of_all_ranks(value: int, device: Any) -> int:
+    import torch
+    import torch.distributed as dist
+
+    tensor = torch.tensor([value], device=device)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return int(tensor.item())

@@ -1,0 +1,53 @@
+"""KTO's weights, order and mismatched pairs, by hand and against TRL's own pairing."""
+
+from __future__ import annotations
+
+import pytest
+
+from posttrain.stages.kto import add_kl_completions, label_weights, spread_labels
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "weights"),
+    [
+        (100, 100, (1.0, 1.0)),
+        (50, 200, (4.0, 1.0)),
+        (300, 100, (1.0, 3.0)),
+        (10, 0, (1.0, 1.0)),
+        (0, 10, (1.0, 1.0)),
+    ],
+)
+def test_both_labels_weigh_the_same(up: int, down: int, weights: tuple[float, float]) -> None:
+    assert label_weights(up, down) == weights
+    if up and down:
+        assert weights[0] * up == weights[1] * down
+
+
+def rows(labels: str) -> list[dict]:
+    return [{"label": label == "+", "completion_ids": [i], "prompt_ids": [0]} for i, label in enumerate(labels)]
+
+
+def test_labels_are_spread_evenly_and_keep_their_order() -> None:
+    spread = spread_labels(rows("++++++--"))
+    assert "".join("+" if row["label"] else "-" for row in spread) == "++-+++-+"
+    halves = [sum(not row["label"] for row in spread[i : i + 4]) for i in (0, 4)]
+    assert halves == [1, 1]
+    assert [row["completion_ids"][0] for row in spread if row["label"]] == [0, 1, 2, 3, 4, 5]
+    assert [row["completion_ids"][0] for row in spread if not row["label"]] == [6, 7]
+
+
+def test_each_prompt_meets_the_completion_of_the_row_before_in_its_batch() -> None:
+    paired = add_kl_completions(rows("+-+-+"), 2)
+    assert [row["KL_completion_ids"] for row in paired] == [
+        [1],
+        [0],
+        [3],
+        [2],
+    ]  # the last batch of one is left out
+
+
+def test_pairs_are_trls() -> None:
+    """The rotation TRL's KTOTrainer makes within each batch: the last completion first."""
+    batch = rows("+-+-")
+    ids = [row["completion_ids"] for row in batch]
+    assert [row["KL_completion_ids"] for row in add_kl_completions(batch, 4)] == [ids[-1], *ids[:-1]]
