@@ -1,0 +1,224 @@
+"""The commands: parse, then one call. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from posttrain import __version__
+from posttrain.errors import EXIT_CRASH, Stopped, UserError
+
+app = typer.Typer(
+    name="posttrain",
+    help="Make a good instruct model better at your task.",
+    epilog="Every command: --debug shows the traceback of an error. Exit codes: 0 done, 1 crash, 2 something "
+    "to mend, 3 a gate said no, 130/143 stopped and resumable.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipe_app = typer.Typer(
+    help="Shipped recipes, and the schema for editors.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(recipe_app, name="recipe")
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Start from this: a hub id, a directory, a run, an adapter, a .gguf file, builtin:tiny, or - to read "
+        "the line of the stage before from stdin.",
+    ),
+]
+Out = Annotated[str | None, typer.Option("--out", help="The run directory.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.learning_rate=1e-5."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away what the run directory holds and start over.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def _stage_command(stage: str, summary: str) -> None:
+    """Add the command of one stage."""
+
+    def command(
+        recipe: RecipePath,
+        model: ModelName = None,
+        out: Out = None,
+        seed: Seed = None,
+        set_: Sets = None,
+        fresh: Fresh = False,
+    ) -> None:
+        from posttrain.launch.start import start_stage
+
+        start_stage(stage, recipe, model=model, out=out, seed=seed, overrides=set_ or [], fresh=fresh)
+
+    command.__doc__ = (
+        f"{summary}\n\nPrints the path of the finished checkpoint; everything else goes to stderr. Run again, a "
+        f"finished run returns at once and an interrupted one resumes.\n\nExample: posttrain {stage} {stage}.yaml "
+        "--set train.learning_rate=1e-5"
+    )
+    app.command(name=stage)(command)
+
+
+_stage_command("sft", "Supervised fine-tuning: imitate example answers (about 1,000 rows).")
+_stage_command("dpo", "Direct preference optimization: chosen over rejected answers.")
+_stage_command("kto", "Kahneman-Tversky optimization: thumbs up and thumbs down.")
+_stage_command("rlvr", "Reinforcement learning with verifiable rewards: problems and a grader.")
+
+
+@app.command("eval")
+def eval_(
+    recipe: RecipePath,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="A model to score, again for each; `base` is the recipe's own model."),
+    ] = None,
+    unseen: Annotated[bool, typer.Option("--unseen", help="Score data.unseen in place of data.dev.")] = False,
+    out: Out = None,
+    seed: Seed = None,
+    set_: Sets = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score models on held-out problems: pass@1 and pass@k with standard errors.
+
+    Example: posttrain eval eval.yaml --model base --model runs/sft --model runs/rlvr
+    """
+    from posttrain.evals.compare import compare_models, render_table
+    from posttrain.launch.start import reserved_stdout
+
+    with reserved_stdout() as stdout:
+        rows = compare_models(recipe, model or [], unseen=unseen, out=out, seed=seed, overrides=set_ or [])
+        print(json.dumps({"models": rows}, indent=2) if as_json else render_table(rows), file=stdout)
+
+
+@app.command()
+def check(recipe: RecipePath, model: ModelName = None, set_: Sets = None, as_json: AsJson = False) -> None:
+    """Find every error of a recipe, its graders and its rows, without loading a model.
+
+    Example: posttrain check sft.yaml
+    """
+    from posttrain.recipe.check import check_recipe
+
+    lines = check_recipe(recipe, overrides=set_ or [], model=model)
+    print(json.dumps({"ok": True, "report": lines}) if as_json else "\n".join(lines))
+
+
+@app.command()
+def grade(
+    grader: Annotated[Path, typer.Argument(metavar="GRADER", help="A YAML or JSON file with one grader.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL: the problem's fields and `completion`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Grade completions offline with the grader a recipe would use.
+
+    Example: posttrain grade grader.yaml completions.jsonl
+    """
+    from posttrain.graders.offline import grade_file, render
+
+    document = grade_file(grader, file)
+    print(json.dumps(document, ensure_ascii=False) if as_json else render(document))
+
+
+@app.command()
+def runs(
+    directory: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs"), as_json: AsJson = False
+) -> None:
+    """List the runs below a directory: stage, parent, and what each reached.
+
+    Example: posttrain runs
+    """
+    from posttrain.runs.listing import list_runs, render
+
+    found = list_runs(directory)
+    print(json.dumps([run._asdict() for run in found], indent=2) if as_json else render(found, directory))
+
+
+@recipe_app.command("list")
+def recipe_list(as_json: AsJson = False) -> None:
+    """List the recipes that come with posttrain.
+
+    Example: posttrain recipe list
+    """
+    from posttrain.recipe.shipped import list_recipes
+
+    found = list_recipes()
+    width = max(len(name) for name, _ in found)
+    print(json.dumps(dict(found)) if as_json else "\n".join(f"{name:{width}}  {about}" for name, about in found))
+
+
+@recipe_app.command("copy")
+def recipe_copy(
+    name: Annotated[str, typer.Argument(help="A name from `posttrain recipe list`.")],
+    to: Annotated[Path, typer.Argument(help="A directory to copy into.")] = Path("."),
+) -> None:
+    """Copy a shipped recipe, with its data, to start from.
+
+    Example: posttrain recipe copy quickstart my-task
+    """
+    from posttrain.recipe.shipped import copy_recipe
+
+    for path in copy_recipe(name, to):
+        print(path)
+
+
+@recipe_app.command("schema")
+def recipe_schema(
+    stage: Annotated[str | None, typer.Argument(help="sft, dpo, kto, rlvr or eval; all of them when left out.")] = None,
+) -> None:
+    """Print the JSON Schema of a recipe, for editors.
+
+    Example: posttrain recipe schema sft > sft.schema.json
+    """
+    from posttrain.recipe.json_schema import json_schema
+
+    print(json.dumps(json_schema(stage), indent=2))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"posttrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code (see errors.py)."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        app(arguments, prog_name="posttrain")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except Stopped as stop:
+        print(f"{stop}; run the same command again to go on", file=sys.stderr)
+        return stop.exit_code
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return EXIT_CRASH
+    return 0
