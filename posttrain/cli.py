@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -201,6 +202,9 @@ def _root(
 
 def main() -> NoReturn:
     """Run the command line and exit with its code (see errors.py)."""
+    # Read when the libraries are imported: their bars would stand between our lines.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     sys.exit(_run(arguments, debug))

@@ -6,15 +6,17 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from posttrain.data.formats import choose_format, rename_columns
 from posttrain.data.identity import content_key, digest_of
-from posttrain.data.read import is_hub_id, read_rows, shown
+from posttrain.data.read import read_rows, shown
 from posttrain.data.records import Feedback, Message, Record
 from posttrain.data.split import refuse_overlap, split_by_prompt
 from posttrain.data.usable import why_unusable
 from posttrain.errors import UserError
+from posttrain.recipe.paths import is_local
 
 if TYPE_CHECKING:
     from posttrain.recipe.schema import Data, Source
@@ -83,7 +85,7 @@ def _read_part(
         found, title = _read_source(source, stage, where, place(f"data.{part}[{index}].format"))
         kept, dropped = _usable(found, where)
         kept = [_with_system(record, system) for record in kept] if system else kept
-        name = source.path if is_hub_id(source.path) else shown(source.path)
+        name = shown(source.path) if is_local(source.path, Path()) else source.path
         notes.append(f"{part}: {name}: {_rows(len(found))} of {title}")
         notes += [f"{part}: {name}: left out {_rows(count)}: {why}" for why, count in dropped.items()]
         sampled = _sample(kept, source, random.Random(f"{seed} {part} {index}"))

@@ -14,12 +14,12 @@ from typing import Any, BinaryIO, cast
 from posttrain.data.arrow import read_hub, read_parquet
 from posttrain.data.text_rows import read_json, read_jsonl, read_separated
 from posttrain.errors import UserError, did_you_mean
+from posttrain.recipe.paths import is_local
 
 Row = dict[str, Any]
 Placed = tuple[Row, str]
 
 _GLOB = re.compile(r"[*?\[]")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def read_rows(
@@ -35,7 +35,7 @@ def read_rows(
     `subset`, `split` and `revision` choose the part of a hub data set. Raises UserError at `where` for a
     source that is not there or has no rows, and at the row's place for a row that cannot be read.
     """
-    if is_hub_id(path):
+    if not is_local(path, Path()):
         yield from read_hub(path, subset=subset, split=split, revision=revision, where=where)
         return
     for file in _files(path, where):
@@ -47,13 +47,6 @@ def read_rows(
             yield row, place
         if empty:
             raise UserError(f"{shown(file)} has no rows", where=where, fix="Leave it out, or fill it.")
-
-
-def is_hub_id(path: str) -> bool:
-    """Whether `path` names a hub data set (``owner/name``) and not a file, present or missing."""
-    if not _HUB_ID.fullmatch(path) or path.startswith((".", "~")):
-        return False
-    return _suffix(path) not in READERS and not os.path.exists(path) and not os.path.isdir(os.path.dirname(path))
 
 
 def shown(path: str | Path) -> str:

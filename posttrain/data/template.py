@@ -50,8 +50,8 @@ def render(
             return _apply(tokenizer, [_with_text_arguments(each) for each in seen], tools, add_generation_prompt)
     except Exception as error:  # a template is a program: it raises whatever it likes
         raise UserError(
-            f"the chat template cannot write this row: {error}",
-            where=place,
+            f"the chat template cannot render {'this row' if place else 'a chat'}: {error}",
+            where=place or "model.chat_template",
             fix="Change the row (roles must often alternate), or set model.chat_template.",
         ) from error
 

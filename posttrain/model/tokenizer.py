@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain.data.template import end_of_turn_id
 from posttrain.errors import UserError
 from posttrain.model.gguf import mend_tokenizer
 from posttrain.model.reading import reading
@@ -25,7 +26,6 @@ _PAD_TOKENS = (
     "<|endoftext|>",
     "<|end_of_text|>",
 )
-_PROBE = "posttrain"
 
 
 def load_tokenizer(parent: Parent, settings: Model) -> PreTrainedTokenizerBase:
@@ -49,7 +49,7 @@ def load_tokenizer(parent: Parent, settings: Model) -> PreTrainedTokenizerBase:
             where="model.chat_template",
             fix="start from its instruct model, or name a Jinja file: `chat_template: template.jinja`",
         )
-    _set_pad_token(tokenizer, settings.chat_template or parent.name)
+    _set_pad_token(tokenizer)
     return tokenizer
 
 
@@ -62,41 +62,24 @@ def _source(parent: Parent) -> dict[str, Any]:
     return source | ({"gguf_file": parent.gguf_file} if parent.gguf_file else {})
 
 
-def stop_token_ids(tokenizer: PreTrainedTokenizerBase, template_name: str = "the chat template") -> list[int]:
-    """Return the ids that end an assistant turn: what the template writes after one, then the tokenizer's
-    eos.
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids that end an assistant turn: the token the chat template ends one with, then the
+    tokenizer's eos.
 
-    Raises UserError, naming the template as `template_name`, when it cannot render a chat.
+    Raises UserError when the template cannot render a chat, or ends turns with no token of its own.
     """
-    ids = [end_of_turn_id(tokenizer, template_name), tokenizer.eos_token_id]
+    ids = [end_of_turn_id(tokenizer), tokenizer.eos_token_id]
     return list(dict.fromkeys(i for i in ids if i is not None))
 
 
-def end_of_turn_id(tokenizer: PreTrainedTokenizerBase, template_name: str = "the chat template") -> int | None:
-    """Return the id of the special token that the template writes right after an assistant's answer, or None
-    when it writes none."""
-    from jinja2 import TemplateError
-
-    chat = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
-    try:
-        text = str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except TemplateError as error:
-        raise UserError(f"{template_name} cannot render a chat: {error}", where="model.chat_template") from error
-    end = text.rpartition(_PROBE)[2]
-    special = set(tokenizer.all_special_ids) | {
-        i for i, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
-    return next((i for i in tokenizer(end, add_special_tokens=False)["input_ids"] if i in special), None)
-
-
-def _set_pad_token(tokenizer: PreTrainedTokenizerBase, template_name: str) -> None:
+def _set_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
     """Pad with a token that ends no turn: its own, one meant for it, or the unknown token.
 
     Where padding is the end-of-turn token, whatever masks padding by its id masks the end of the answer too,
     and the model never learns to stop. A vocabulary with nothing else keeps eos, since a new token would need
     a new row in the embedding.
     """
-    stops = set(stop_token_ids(tokenizer, template_name))
+    stops = set(stop_token_ids(tokenizer))
     vocabulary = tokenizer.get_vocab()
     candidates = (tokenizer.pad_token, *_PAD_TOKENS, tokenizer.unk_token)
     usable = (token for token in candidates if token in vocabulary and vocabulary[token] not in stops)

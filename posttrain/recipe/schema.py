@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from posttrain.errors import did_you_mean
 from posttrain.graders import AnyGrader
 
 Stage = Literal["sft", "dpo", "kto", "rlvr", "eval"]
@@ -231,4 +232,22 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
     if stage in ("sft", "dpo", "kto") and parts.get("graders"):
         wrong.append(("graders", f"{stage} does not read graders: they belong in rlvr and eval recipes"))
+    if "eval" in parts and "data" in parts and (best_by := parts["eval"].best_by):
+        held_out = held_out_metrics(stage, parts["eval"])
+        if best_by not in held_out:
+            suggestion = did_you_mean(best_by, held_out)
+            wrong.append(("eval.best_by", f"{stage} has no held-out metric {best_by!r}.{suggestion}"))
+        elif parts["data"].dev is None:
+            wrong.append(("eval.best_by", "needs held-out rows to compare checkpoints by: add data.dev"))
     return wrong
+
+
+def held_out_metrics(stage: str, look: Eval) -> tuple[str, ...]:
+    """Return the metrics that a stage's checkpoints can be compared by; all but ``loss`` are better when higher."""
+    return {
+        "sft": ("loss", "mean_token_accuracy"),
+        "dpo": ("loss", "rewards/accuracies", "rewards/margins"),
+        "kto": ("loss", "rewards/margins"),
+        "rlvr": ("reward", *(f"pass@{k}" for k in look.k)),
+        "eval": (),
+    }[stage]

@@ -138,11 +138,10 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
             settings["per_device_eval_batch_size"] = settings["num_generations"]
     settings = {"save_strategy": "steps", "save_steps": looks, **settings}
     if recipe.eval.best_by:
-        lower_is_better = recipe.eval.best_by.endswith("loss")
         owned |= {
             "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{recipe.eval.best_by}",
-            "greater_is_better": not lower_is_better,
+            "greater_is_better": recipe.eval.best_by != "loss",
         }
     if config := deepspeed_config(recipe.launch, dtype=str(dtype).removeprefix("torch.")):
         owned["deepspeed"] = config

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from posttrain.stages.job import Job
+from posttrain.stages.job import Job, as_dataset
+from posttrain.stages.preference import make_preference_trainer
 
 
 def label_weights(n_desirable: int, n_undesirable: int) -> tuple[float, float]:
@@ -46,12 +47,9 @@ def add_kl_completions(rows: Sequence[dict[str, Any]], batch_size: int) -> list[
     return paired
 
 
-def make_trainer(job: Job):
-    """Return a TRL KTOTrainer whose reference is the parent model (see dpo.py) and whose labels are balanced."""
+def make_trainer(job: Job) -> Any:
+    """Return a TRL KTOTrainer whose reference is the parent model and whose labels are balanced."""
     from trl import KTOTrainer
-
-    from posttrain.model.load import load_reference
-    from posttrain.stages.job import as_dataset
 
     class Trainer(KTOTrainer):
         """KTOTrainer over rows that are tokenized already."""
@@ -60,13 +58,4 @@ def make_trainer(job: Job):
             rows = spread_labels(list(dataset))
             return as_dataset(add_kl_completions(rows, args.per_device_train_batch_size) if self.calculate_KL else rows)
 
-    keeps_reference = job.peft_config is None and not job.arguments.precompute_ref_log_probs
-    return Trainer(
-        model=job.model,
-        ref_model=load_reference(job.parent, job.recipe.model) if keeps_reference else None,
-        args=job.arguments,
-        train_dataset=job.train_dataset,
-        eval_dataset=job.dev_dataset,
-        processing_class=job.tokenizer,
-        peft_config=job.peft_config,
-    )
+    return make_preference_trainer(Trainer, job)

@@ -36,7 +36,7 @@ def prompt_rows(problems: Sequence[Problem], prompt_ids: Sequence[list[int]]) ->
     ]
 
 
-def make_trainer(job: Job):
+def make_trainer(job: Job) -> Any:
     """Return a TRL GRPOTrainer rewarded by the recipe's graders, whose `evaluate` samples the held-out problems."""
     from trl import GRPOTrainer
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from posttrain.stages.job import Job
 
 
-def make_trainer(job: Job):
+def make_trainer(job: Job) -> Any:
     """Return a plain TRL SFTTrainer over rows that already carry ``input_ids`` and ``labels``."""
     from trl import SFTTrainer
 

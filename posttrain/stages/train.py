@@ -62,6 +62,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
 
+    say(f"loading {parent.name}")
     set_seed(recipe.seed)  # before the trainer is made: it draws the adapters
     arguments = make_arguments(recipe, run, has_dev=bool(loaded.dev), dtype=compute_dtype(recipe.model))
     tokenizer = load_tokenizer(parent, recipe.model)
@@ -208,8 +209,6 @@ def _summary(job: Job, document: dict[str, Any]) -> str:
 
 def quiet() -> None:
     """Keep the libraries' bars and notices off the terminal; what they print is not what a user asked for."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")
     import warnings
 
     import datasets

@@ -88,8 +88,7 @@ def main() -> None:
     for row in solved:
         prompt = row["question"] + ASK
         tried = [row[model] for model in MODELS]
-        if any(len(prompt) + len(one["solution"]) > options.longest for one in tried):
-            continue
+        tried = [one for one in tried if len(prompt) + len(one["solution"]) <= options.longest]
         right = [solution(one["solution"]) for one in tried if one["is_correct"]]
         wrong = [solution(one["solution"]) for one in tried if not one["is_correct"]]
         if right and wrong:

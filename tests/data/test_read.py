@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.data.read import is_hub_id, read_rows
+from posttrain.data.read import read_rows
 from posttrain.errors import UserError
+from posttrain.recipe.paths import is_local
 
 ROWS = [{"prompt": "2+2", "completion": "4"}, {"prompt": "é ☃\n", "completion": 'x,"y"\tz'}]
 
@@ -152,9 +153,9 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
 def test_what_is_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    assert is_hub_id("openai/gsm8k")
+    assert not is_local("openai/gsm8k", tmp_path)
     for file in ("data/rows", "data/rows.jsonl", "rows.jsonl.gz", "./a/b", "/a/b", "other/rows.csv", "rows"):
-        assert not is_hub_id(file), file
+        assert is_local(file, tmp_path), file
 
 
 def test_a_hub_data_set_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:

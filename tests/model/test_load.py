@@ -18,7 +18,7 @@ from posttrain.model.load import (
     weights_dtype,
 )
 from posttrain.model.resolve import resolve
-from posttrain.model.tokenizer import end_of_turn_id, load_tokenizer, stop_token_ids
+from posttrain.model.tokenizer import load_tokenizer, stop_token_ids
 from posttrain.recipe.schema import Lora, Model
 
 TINY = resolve("builtin:tiny")
@@ -181,5 +181,4 @@ def test_stop_tokens_are_the_templates_and_the_tokenizers(tmp_path):
     shutil.copytree(TINY.path, place)
     loaded = load_tokenizer(resolve(str(place)), FLOAT32)
     loaded.eos_token = "<|im_start|>"
-    assert end_of_turn_id(loaded) == 2
     assert stop_token_ids(loaded) == [2, loaded.eos_token_id]
