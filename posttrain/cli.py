@@ -124,7 +124,7 @@ def grade(
 
     Example: posttrain grade grader.yaml completions.jsonl
     """
-    from posttrain.graders.offline import grade_file, render
+    from posttrain.evals.offline import grade_file, render
 
     document = grade_file(grader, file)
     print(json.dumps(document, ensure_ascii=False) if as_json else render(document))

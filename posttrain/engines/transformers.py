@@ -37,7 +37,7 @@ def sample(
     prompt_ids: Sequence[Sequence[int]],
     sampling: Sampling,
     *,
-    on_batch: Callable[[int], None] = lambda completions: None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> list[list[Completion]]:
     """Return ``sampling.samples`` completions for each prompt, in the prompts' order.
 
@@ -61,7 +61,8 @@ def sample(
             batch = queue[start : start + sampling.batch_size]
             for i, ids in zip(batch, _decode(model, [prompt_ids[i] for i in batch], config), strict=True):
                 done[i].append(_completion(ids, stops, tokenizer))
-            on_batch(len(batch))
+            if on_batch:
+                on_batch(len(batch))
     model.train(was_training)
     return done
 

@@ -68,7 +68,7 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     from posttrain.graders import build_all
     from posttrain.model.load import load_model
     from posttrain.model.tokenizer import load_tokenizer
-    from posttrain.stages.train import quiet
+    from posttrain.stages.terminal import quiet
 
     quiet()
     name, parent = named

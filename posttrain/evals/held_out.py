@@ -64,7 +64,7 @@ def sample_and_grade(
     graders: Sequence[Grader],
     sampling: Sampling,
     *,
-    on_batch: Callable[[int], None] = lambda completions: None,
+    on_batch: Callable[[int], None] | None = None,
 ) -> list[Graded]:
     """Return each problem with ``sampling.samples`` completions and their grades, in the problems' order."""
     drawn = sample(model, tokenizer, prompt_ids, sampling, on_batch=on_batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from posttrain.stages.job import Job
+from posttrain.stages.terminal import say
 
 
 def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
@@ -17,6 +18,8 @@ def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
     from posttrain.model.load import load_reference
 
     keeps_reference = job.peft_config is None and not job.arguments.precompute_ref_log_probs
+    if job.arguments.precompute_ref_log_probs:
+        say("computing the reference's log-probabilities, once")
     return trainer_class(
         model=job.model,
         ref_model=load_reference(job.parent, job.recipe.model) if keeps_reference else None,

@@ -96,6 +96,8 @@ def _look(trainer, job: Job, graders) -> Look:
     from accelerate.utils import gather_object
     from trl.models import unwrap_model_for_generation
 
+    from posttrain.stages.watch import ProgressLine
+
     recipe, rank, world = job.recipe, trainer.accelerator.process_index, trainer.accelerator.num_processes
     prompt_ids = [row["prompt_ids"] for row in job.dev_dataset or ()]
     sampling = Sampling(
@@ -112,8 +114,15 @@ def _look(trainer, job: Job, graders) -> Look:
         gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
         gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
     ) as model:
+        shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
         mine = sample_and_grade(
-            model, job.tokenizer, job.dev_problems[rank::world], prompt_ids[rank::world], graders, sampling
+            model,
+            job.tokenizer,
+            job.dev_problems[rank::world],
+            prompt_ids[rank::world],
+            graders,
+            sampling,
+            on_batch=shown.looking(len(prompt_ids[rank::world]) * sampling.samples) if shown else None,
         )
     everyone = gather_object(mine) if world > 1 else mine
     if rank == 0:

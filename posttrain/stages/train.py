@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -25,6 +23,7 @@ from posttrain.runs.metrics import dev_rows, forget_after, read_rows
 from posttrain.stages.arguments import make_arguments
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
+from posttrain.stages.terminal import quiet, say
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets")
 
@@ -205,23 +204,3 @@ def _summary(job: Job, document: dict[str, Any]) -> str:
             )
     lines.append(f"next: posttrain eval EVAL.yaml --model {job.parent.name} --model {job.run}")
     return "\n".join(lines)
-
-
-def quiet() -> None:
-    """Keep the libraries' bars and notices off the terminal; what they print is not what a user asked for."""
-    import warnings
-
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=UserWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-
-
-def say(text: str) -> None:
-    """Tell the user on stderr; one process speaks."""
-    if int(os.environ.get("RANK", "0")) == 0:
-        print(text, file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,21 @@ class ProgressLine(TrainerCallback):
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
         self.close()
+
+    def looking(self, completions: int) -> Callable[[int], None]:
+        """Return what a look at held-out problems calls with the number of completions just sampled."""
+        if self.progress is None:
+            return lambda done: None
+        bar, task, left = self.progress, self.progress.add_task("dev", total=completions, values=""), completions
+
+        def advance(done: int) -> None:
+            nonlocal left
+            left -= done
+            bar.advance(task, done)
+            if left <= 0:
+                bar.remove_task(task)
+
+        return advance
 
     def close(self) -> None:
         """Take the bar off the terminal."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from tests.chain.conftest import environment
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +76,16 @@ def test_a_ranks_error_is_the_runs_error(posttrain, recipe, tmp_path: Path) -> N
     assert done.stderr.count("error:") == 1
     assert "chat_template" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_under_torchrun_one_rank_prints_one_line(recipe, tmp_path: Path) -> None:
+    """An environment that torchrun made is taken as it is; the second time nothing is left to do."""
+    path = recipe("sft", launch={"zero": 2})
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    for _ in range(2):
+        done = subprocess.run(
+            [*launcher, "posttrain", "sft", str(path)], cwd=tmp_path, env=environment(), capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (0, "runs/sft/final\n"), done.stderr
+    assert "finished already" in done.stderr
+    assert json.loads((tmp_path / "runs/sft/run.json").read_text())["hardware"]["processes"] == 2

@@ -22,7 +22,7 @@ def make_job(tmp_path: Path) -> Callable[..., tuple[Job, Loaded]]:
     records it was made from."""
 
     def make(stage: str, *overrides: str, model: str = "builtin:tiny") -> tuple[Job, Loaded]:
-        from posttrain.stages import train
+        from posttrain.stages import terminal, train
 
         loaded = load_recipe(
             QUICKSTART / f"{stage}.yaml",
@@ -34,7 +34,7 @@ def make_job(tmp_path: Path) -> Callable[..., tuple[Job, Loaded]]:
         rows = load_data(loaded.recipe.data, stage, seed=loaded.recipe.seed)
         run = tmp_path / stage
         directory.open_run(run, dump_recipe(loaded.recipe), data_digest=rows.digest, parent_digest="", fresh=True)
-        train.quiet()
+        terminal.quiet()
         return train.prepare(loaded.recipe, run, resolve(model), rows), rows
 
     return make

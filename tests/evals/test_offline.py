@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from posttrain.errors import UserError
-from posttrain.graders.offline import grade_file, render
+from posttrain.evals.offline import grade_file, render
 
 ROWS = [{"answer": 5, "completion": "so 5"}, {"answer": 6, "completion": "Answer: 7"}]
 
