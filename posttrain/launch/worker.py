@@ -74,10 +74,11 @@ def join_ranks() -> None:
 
 
 def leave_ranks() -> None:
-    """Leave the process group, if there is one."""
+    """Leave the process group, if there is one, together: gloo aborts a rank whose peers are still talking."""
     if "RANK" in os.environ:
         import torch
 
+        torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
 

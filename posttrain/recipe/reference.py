@@ -19,7 +19,7 @@ _INTRODUCTION = """\
 <!-- Written by `python -m posttrain.recipe.reference`; a test holds it equal to the schema. -->
 
 One stage is one YAML file. An unknown key anywhere is an error, and so is a key given twice. YAML is read by
-its X
+its 1.2 rules: `1e-5` is a number, `on` and `yes` are text. Anchors, aliases, tags and several documents in a file
 are not read: a recipe says all it means.
 
 `--set key=value` changes any key from the command line (`--set train.learning_rate=1e-5`,
