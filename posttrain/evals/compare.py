@@ -45,7 +45,10 @@ def compare_models(
     rows = load_data(recipe.data, "eval", seed=recipe.seed, parts=(part,), place=loaded.place)
     problems: list[Problem] = list(getattr(rows, part))[: recipe.eval.limit]
     if not problems:
-        raise UserError(f"the recipe lists no {part} problems", where=loaded.place("data"), fix=f"add data.{part}")
+        other = "" if unseen or not recipe.data.unseen else ", or score the unseen ones with --unseen"
+        raise UserError(
+            f"the recipe lists no {part} problems", where=loaded.place("data"), fix=f"add data.{part}{other}"
+        )
     check_problems(loaded, problems)
     for note in rows.notes:
         print(note, file=sys.stderr)

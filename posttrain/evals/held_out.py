@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.data.records import Problem
 from posttrain.engines.transformers import Completion, Sampling, sample
+from posttrain.errors import UserError
 from posttrain.evals.statistics import Estimate, estimate, pass_at_k
 from posttrain.graders import grade_all
 from posttrain.graders.grade import Grade, Grader
@@ -80,11 +81,16 @@ def summarize(graded: Sequence[Graded], k: Sequence[int]) -> Look:
     """Return the counts and estimates over problems.
 
     A problem enters pass@k with the samples that have a verdict, and only when at least k of them do.
+    Raises UserError when no sample has one.
     """
     judged = [(row, [grade for grade in row.grades if not grade.error]) for row in graded]
     judged = [(row, grades) for row, grades in judged if grades]
     if not judged:
-        raise ValueError("no sample has a verdict: every grade was an error")
+        raise UserError(
+            f"no completion could be graded: {graded[0].grades[0].error}",
+            where="graders",
+            fix="try the grader alone with `posttrain grade`",
+        )
     reward = estimate([sum(grade.score or 0.0 for grade in grades) / len(grades) for _, grades in judged])
     pass_at = {}
     for size in k:

@@ -36,8 +36,8 @@ class ChoiceSettings(GraderSettings):
 
 
 _STYLE = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf)\b|\\[()\[\]]")
-# A capital "A" or "I" before a small letter is a word of the sentence, not a label.
-_CAPITAL = r"(?:[B-HJ-Z]|[AI](?!\s+[a-z]))(?![\w'\u2019])"
+# A capital "A" or "I" before a small letter is a word of the sentence, not a label; but "A or B" names both.
+_CAPITAL = r"(?:[B-HJ-Z]|A(?!\s+(?!(?:or|and)\b)[a-z])|I(?!\s+[a-z]))(?![\w'\u2019])"
 _LEADING = re.compile(rf"\W*(?:(?i:option|choice|answer)\s+)?\W*({_CAPITAL}|[a-z](?=\W*$|[).\]]))")
 _NEXT = re.compile(rf"[\s,;/&)(\]*]*(?:(?:or|and)\b[\s(\[*]*)?({_CAPITAL})")
 _ALONE = re.compile(r"^\W*([A-Za-z])\W*$")

@@ -13,7 +13,7 @@ from posttrain.data.load import load_data
 from posttrain.errors import EXIT_USER
 from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.supervise import run_plan
-from posttrain.launch.worker import from_first_rank, join_ranks, leave_ranks
+from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
 from posttrain.model.resolve import resolve
 from posttrain.recipe.check import check_problems
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
@@ -66,6 +66,8 @@ def start_stage(
         _train(loaded, run, plan, fresh)
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
+    if plan.world_size > 1 and not plan.processes:
+        end_rank(0)
 
 
 def _parent_from_pipe(stage: str) -> str:
@@ -111,6 +113,6 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
 
 def _is_finished(state: directory.State, run: Path) -> bool:
     """Tell, and say, whether nothing is left to do."""
-    if state == "finished":
+    if state == "finished" and os.environ.get("RANK", "0") == "0":
         print(f"{run} is finished already; --fresh starts over", file=sys.stderr)
     return state == "finished"

@@ -139,11 +139,15 @@ def _run_stage(run: Path) -> None:
 
 def main() -> NoReturn:
     """``python -m posttrain.launch.worker RUN``: run the stage of a run directory as one rank of it."""
-    code = run_rank(Path(sys.argv[1]), _run_stage)
-    if code:
-        sys.stderr.flush()
-        os._exit(code)  # the ordinary way out could wait for ranks that are gone
-    sys.exit(0)
+    end_rank(run_rank(Path(sys.argv[1]), _run_stage))
+
+
+def end_rank(code: int) -> NoReturn:
+    """End this process as it is. The ordinary way out waits for ranks that are gone after a failure, and now and
+    then aborts in the threads of a process group that peers are leaving too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

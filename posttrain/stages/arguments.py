@@ -81,6 +81,12 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             where="train.per_device_train_batch_size",
             fix="use 4 or more",
         )
+    if recipe.eval.best_by and (set_too := {"save_steps", "save_strategy"} & recipe.train.keys()):
+        raise UserError(
+            "with eval.best_by a checkpoint is saved at every look at the held-out rows",
+            where=f"train.{min(set_too)}",
+            fix="leave it out: eval.every says how often",
+        )
     if processes > 1 and settings.get("precompute_ref_log_probs"):
         raise UserError(
             "the reference log-probabilities can be computed beforehand by one process only",
@@ -133,7 +139,6 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
     looks = recipe.eval.every or 0.1  # below 1 it is a share of all steps
     if has_dev:
         owned |= {"eval_strategy": "steps", "eval_steps": looks, "eval_on_start": True}
-        settings |= {"save_strategy": "steps", "save_steps": looks} if recipe.eval.best_by else {}
         if recipe.stage == "rlvr":  # the look at held-out problems is ours; this only satisfies TRL's check
             settings["per_device_eval_batch_size"] = settings["num_generations"]
     settings = {"save_strategy": "steps", "save_steps": looks, **settings}

@@ -20,7 +20,7 @@ from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
 from posttrain.runs.lineage import finished_document, generation
 from posttrain.runs.metrics import dev_rows, forget_after, read_rows
-from posttrain.stages.arguments import make_arguments
+from posttrain.stages.arguments import make_arguments, train_settings
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.terminal import quiet, say
@@ -154,6 +154,7 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "steps": state.global_step,
         "tokens": int(state.num_input_tokens_seen or rows[-1].get("num_tokens") or 0) if rows else 0,
         "seconds": round(time.time() - started, 1),
+        "train": train_settings(job.recipe),
         "rows": {"train": len(job.train_dataset), "dev": len(job.dev_dataset or ())},
         "versions": {"posttrain": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _LIBRARIES},

@@ -42,6 +42,8 @@ def test_a_pipe_of_three_stages(posttrain, recipe, tmp_path: Path) -> None:
 
     listed = json.loads(posttrain("runs", "--json").stdout)
     assert [(run["stage"], run["state"]) for run in listed] == [(s, "finished") for s in ("sft", "dpo", "rlvr")]
+    document = json.loads((tmp_path / "runs/rlvr/run.json").read_text())
+    assert document["train"]["learning_rate"] == 1e-6  # what the recipe did not say, too
     lineage = json.loads((final / "lineage.json").read_text())
     assert [generation["stage"] for generation in lineage] == ["sft", "dpo", "rlvr"]
     assert {generation["base_model"] for generation in lineage} == {"builtin:tiny"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posttrain.graders import BadProblem, build
-from posttrain.graders.choice import ChoiceSettings
+from posttrain.graders.choice import ChoiceSettings, final_letter
 
 GRADER = build(ChoiceSettings(type="choice"), Path())
 CHOICES = ["London", "Paris", "Rome", "A village"]
@@ -131,3 +131,9 @@ def test_every_mmlu_gold_passes(shared_data: Path) -> None:
         assert grader.gold(row) == f"Answer: {letter}"
         assert grader.grade(f"Answer: {letter}", row).passed
         assert grader.grade(f"({letter}) {row['choices'][int(row['answer'])]}", row).answer in (letter, None)
+
+
+def test_a_or_b_names_both() -> None:
+    for text in ("A or B", "It is A or B.", "Answer: A and B"):
+        assert final_letter(text) == (None, "conflicting answers"), text
+    assert final_letter("A dog barks at B") == ("B", "")
