@@ -7,7 +7,7 @@ READY  := $(VENV)/.installed
 .PHONY: demo test check install clean
 
 demo: $(READY)               ## Run the quickstart chain: base -> SFT -> DPO / KTO -> RLVR, with one table at the end.
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/quickstart/chain.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/quickstart/chain.sh
 
 test: $(READY)               ## Everything: format, lint, types, all tests.
 	$(MAKE) --no-print-directory lint

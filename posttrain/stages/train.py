@@ -132,11 +132,16 @@ def _follow(trainer: Any, job: Job) -> Any:
     """Attach what follows the run; return the signal watcher."""
     from transformers.trainer_callback import PrinterCallback
 
-    from posttrain.stages.watch import MetricsWriter, ProgressLine, StopOnSignal
+    from posttrain.stages.watch import MetricsWriter, NothingToLearn, ProgressLine, StopOnSignal
 
     stop = StopOnSignal()
     trainer.remove_callback(PrinterCallback)
-    for callback in (MetricsWriter(job.run / directory.METRICS), ProgressLine(job.recipe.stage), stop):
+    for callback in (
+        MetricsWriter(job.run / directory.METRICS),
+        ProgressLine(job.recipe.stage),
+        NothingToLearn(),
+        stop,
+    ):
         trainer.add_callback(callback)
     return stop
 

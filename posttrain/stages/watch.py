@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from posttrain.errors import UserError
 from posttrain.runs.metrics import append_row, metrics_row
+from posttrain.stages.terminal import say
 
 # Shown on the progress line where a stage has them, in this order.
 _SHOWN = ("loss", "reward", "pass@1", "rewards/accuracies", "rewards/margins", "frac_reward_zero_std")
@@ -40,6 +41,30 @@ class MetricsWriter(TrainerCallback):
                 f"the loss became {loss} at step {state.global_step}",
                 where="train.learning_rate",
                 fix="lower it, or look at the rows of this step; the last checkpoint is from before",
+            )
+
+
+class NothingToLearn(TrainerCallback):
+    """Says so, once, when every group of completions has had equal rewards for some steps: GRPO's advantages are
+    then all 0, and so are the loss and the gradients."""
+
+    STEPS = 3
+
+    def __init__(self) -> None:
+        self.equal_steps = 0
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
+        share = (logs or {}).get("frac_reward_zero_std")
+        if share is None:
+            return
+        self.equal_steps = self.equal_steps + 1 if share == 1 else 0
+        if self.equal_steps == self.STEPS:
+            always = "right" if (logs or {}).get("reward", 0) > 0.5 else "wrong"
+            say(
+                f"warning: for {self.STEPS} steps all completions of each problem got the same reward (all {always}), "
+                "and the model learned nothing.\n  Try more completions a problem (train.num_generations), "
+                + ("harder" if always == "right" else "easier")
+                + " problems, or SFT first; `posttrain eval` tells how often each problem is solved."
             )
 
 
