@@ -108,10 +108,12 @@ def check(recipe: RecipePath, model: ModelName = None, set_: Sets = None, as_jso
 
     Example: posttrain check sft.yaml
     """
+    from posttrain.launch.start import reserved_stdout
     from posttrain.recipe.check import check_recipe
 
-    lines = check_recipe(recipe, overrides=set_ or [], model=model)
-    print(json.dumps({"ok": True, "report": lines}) if as_json else "\n".join(lines))
+    with reserved_stdout() as stdout:  # a grader in Python may print
+        lines = check_recipe(recipe, overrides=set_ or [], model=model)
+        print(json.dumps({"ok": True, "report": lines}) if as_json else "\n".join(lines), file=stdout)
 
 
 @app.command()
@@ -125,9 +127,11 @@ def grade(
     Example: posttrain grade grader.yaml completions.jsonl
     """
     from posttrain.evals.offline import grade_file, render
+    from posttrain.launch.start import reserved_stdout
 
-    document = grade_file(grader, file)
-    print(json.dumps(document, ensure_ascii=False) if as_json else render(document))
+    with reserved_stdout() as stdout:  # a grader in Python may print
+        document = grade_file(grader, file)
+        print(json.dumps(document, ensure_ascii=False) if as_json else render(document), file=stdout)
 
 
 @app.command()

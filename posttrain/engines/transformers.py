@@ -100,6 +100,7 @@ def _decode(model, prompts: Sequence[Sequence[int]], config) -> list[list[int]]:
         input_ids=torch.tensor(padded, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
         generation_config=config,
+        synced_gpus=False,  # ranks decode different numbers of batches; under ZeRO-3 the weights are gathered around us
     )
     return output[:, width:].tolist()
 

@@ -14,7 +14,7 @@ from posttrain.errors import UserError
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.check import check_problems
 from posttrain.recipe.load import LoadedRecipe, load_recipe
-from posttrain.recipe.schema import Recipe
+from posttrain.recipe.schema import Model, Recipe
 from posttrain.runs import directory
 from posttrain.runs.listing import render_columns
 
@@ -69,7 +69,6 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     from posttrain.engines.transformers import Sampling
     from posttrain.evals.held_out import sample_and_grade, summarize, write_samples
     from posttrain.graders import build_all
-    from posttrain.model.load import load_model
     from posttrain.model.tokenizer import load_tokenizer
     from posttrain.stages.terminal import quiet
 
@@ -77,7 +76,7 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     name, parent = named
     started = time.monotonic()
     tokenizer = load_tokenizer(parent, recipe.model)
-    model = load_model(parent, recipe.model, tokenizer)
+    model = _load_for_sampling(parent, recipe.model, tokenizer)
     tokenized = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
     kept = [problems[row["index"]] for row in tokenized.rows]
     sampling = Sampling(
@@ -117,6 +116,18 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
         write_samples(keep, graded)
         directory.write_json(Path(recipe.out) / f"{part}-{_file_name(name)}.json", row)
     return row
+
+
+def _load_for_sampling(parent: Parent, settings: Model, tokenizer: Any) -> Any:
+    """Return the model in the dtype it computes in, on the GPU where there is one: nothing is trained here."""
+    import torch
+
+    from posttrain.model.load import compute_dtype, load_model
+
+    dtype = str(compute_dtype(settings)).removeprefix("torch.")
+    to_sample = settings.model_copy(update={"dtype": dtype, "lora": None, "save": "merged"})
+    model: Any = load_model(parent, to_sample, tokenizer)
+    return model.to("cuda") if torch.cuda.is_available() and not settings.load_in_4bit else model
 
 
 def _progress(label: str, total: int):

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TextIO
 
 from posttrain.data.load import load_data
-from posttrain.errors import EXIT_USER
+from posttrain.errors import EXIT_USER, UserError
 from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
-from posttrain.model.resolve import resolve
+from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.check import check_problems
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.runs import directory
-from posttrain.stages.arguments import check_batches
+from posttrain.stages.arguments import check_batches, check_reference
 
 
 @contextmanager
@@ -83,6 +83,8 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
     """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
     recipe = loaded.recipe
     parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
+    _refuse_inside(run, loaded, parent)
+    check_reference(recipe, parent)
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, place=loaded.place)
     if recipe.graders:
         check_problems(loaded, [*rows.train, *rows.dev])
@@ -92,7 +94,12 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
 
     def opened() -> directory.State:
         return directory.open_run(
-            run, dump_recipe(recipe), data_digest=rows.digest, parent_digest=parent.digest, fresh=fresh
+            run,
+            dump_recipe(recipe),
+            data_digest=rows.digest,
+            parent_digest=parent.digest,
+            world_size=plan.world_size,
+            fresh=fresh,
         )
 
     with directory.locked(run) if plan.is_main else nullcontext():
@@ -109,6 +116,22 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
 
             run_stage(run, rows)
         leave_ranks()
+
+
+def _refuse_inside(run: Path, loaded: LoadedRecipe, parent: Parent) -> None:
+    """Raise UserError when what the run reads lies in the directory it writes, which --fresh would empty."""
+    recipe = loaded.recipe
+    read: list[tuple[str, str | None]] = [
+        ("model.path", path) for path in (parent.path, *(adapter.path for adapter in parent.adapters))
+    ]
+    read += [(f"data.train[{i}].path", source.path) for i, source in enumerate(recipe.data.train)]
+    read += [(f"graders[{i}].path", getattr(grader, "path", None)) for i, grader in enumerate(recipe.graders)]
+    read.append(("model.chat_template", recipe.model.chat_template))
+    for key, path in read:
+        if path and Path(path).exists() and Path(path).resolve().is_relative_to(run.resolve()):
+            raise UserError(
+                f"{path} lies inside the run directory {run}", where=loaded.place(key), fix="name another --out"
+            )
 
 
 def _is_finished(state: directory.State, run: Path) -> bool:

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ State = Literal["new", "resume", "finished"]
 
 # What may differ between two starts of the same run: where it runs and where it is written.
 _PLACE_KEYS = ("out", "launch")
+_FILE_KEYS = ("path", "revision", "chat_template")
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -51,58 +53,109 @@ def read_json(path: Path) -> Any:
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:
-    """Return the sha256 of what a recipe asks for. Where it runs, where it writes and where its rows lie
-    do not count: the rows themselves are in the data digest, the model in the parent's."""
+    """Return the sha256 of what a recipe asks for. Where it runs, where it writes and where its files lie do not
+    count: rows are in the data digest, the model in the parent's, other files in `file_digests`."""
     asked = {key: value for key, value in recipe.items() if key not in (*_PLACE_KEYS, "data")}
-    asked["model"] = {key: value for key, value in recipe["model"].items() if key not in ("path", "revision")}
+    asked["model"] = {key: value for key, value in recipe["model"].items() if key not in _FILE_KEYS}
+    asked["graders"] = [{k: v for k, v in grader.items() if k != "path"} for grader in recipe.get("graders", [])]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def open_run(run: Path, recipe_text: str, *, data_digest: str, parent_digest: str, fresh: bool = False) -> State:
+def file_digests(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sha256 of each file of code or template that a recipe names, by its key."""
+    named = {f"graders[{i}].path": grader.get("path") for i, grader in enumerate(recipe.get("graders", []))}
+    named["model.chat_template"] = recipe["model"].get("chat_template")
+    return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in named.items() if path}
+
+
+def open_run(
+    run: Path,
+    recipe_text: str,
+    *,
+    data_digest: str,
+    parent_digest: str,
+    world_size: int = 1,
+    fresh: bool = False,
+) -> State:
     """Make `run` ready for the recipe and say what is left to do.
 
     Raises UserError when the directory holds something else: another recipe's run, or no run at all.
     """
     recipe = yaml.safe_load(recipe_text)
-    inputs = {"recipe": recipe_digest(recipe), "data": data_digest, "parent": parent_digest}
-    if fresh and (run / RECIPE).exists():
-        shutil.rmtree(run)
-    if (run / RECIPE).exists():
+    inputs = {
+        "recipe": recipe_digest(recipe),
+        "data": data_digest,
+        "parent": parent_digest,
+        "files": file_digests(recipe),
+    }
+    ranks = {"processes": world_size, "zero": recipe.get("launch", {}).get("zero", 0)}
+    is_run = (run / RECIPE).exists() and (run / INPUTS).exists()
+    if is_run and not fresh:
         _refuse_other_inputs(run, recipe, inputs)
         if (run / RUN).exists():
             return "finished"
-        (run / RECIPE).write_text(recipe_text, encoding="utf-8")
+        if last_checkpoint(run):
+            _refuse_other_ranks(read_json(run / INPUTS)["ranks"], ranks)
+        _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
         return "resume" if last_checkpoint(run) else "new"
-    if run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
+    if is_run:
+        _empty(run)
+    elif run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
         raise UserError(
             f"{run} is not empty and is not a run directory",
             where="out",
             fix="name another directory with `out:` or --out",
         )
-    run.mkdir(parents=True, exist_ok=True)
     for part in (SAMPLES, CHECKPOINTS):
-        (run / part).mkdir(exist_ok=True)
-    write_json(run / INPUTS, inputs)
-    (run / RECIPE).write_text(recipe_text, encoding="utf-8")
+        (run / part).mkdir(parents=True, exist_ok=True)
+    _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
     return "new"
 
 
 _OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS}
 
 
-def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, str]) -> None:
+def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:
+    write_json(run / INPUTS, inputs)
+    (run / RECIPE).write_text(recipe_text, encoding="utf-8")
+
+
+def _empty(run: Path) -> None:
+    """Remove what a run left; its lock stays, since this process holds it."""
+    for entry in run.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def _refuse_other_ranks(before: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Raise UserError when an interrupted run would go on with other ranks: its optimizer state is theirs."""
+    if before != now:
+        raise UserError(
+            f"the run was interrupted with {before['processes']} processes and zero {before['zero']}, and cannot go "
+            f"on with {now['processes']} and zero {now['zero']}",
+            where="launch",
+            fix="use the same, or start over with --fresh",
+        )
+
+
+def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, Any]) -> None:
     """Raise UserError with what differs when `run` was made from other inputs."""
     before = read_json(run / INPUTS)
-    if before == inputs:
+    if all(before.get(key) == value for key, value in inputs.items()):
         return
     differing = []
     if before["recipe"] != inputs["recipe"]:
         was = dict(_flat(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))))
         now = dict(_flat(recipe))
         for key in sorted(was.keys() | now.keys()):
-            place_only = key.startswith((*_PLACE_KEYS, "data.", "model.path", "model.revision"))
-            if not place_only and was.get(key) != now.get(key):
+            placed = key.startswith((*_PLACE_KEYS, "data.")) or key.removeprefix("model.") in _FILE_KEYS
+            if not placed and was.get(key) != now.get(key):
                 differing.append(f"{key}: {was.get(key)!r} there, {now.get(key)!r} here")
+    for key in sorted(before["files"].keys() | inputs["files"].keys()):
+        if before["files"].get(key) != inputs["files"].get(key):
+            differing.append(f"{key}: the file has changed")
     if before["data"] != inputs["data"]:
         differing.append("data: other rows")
     if before["parent"] != inputs["parent"]:
@@ -110,7 +163,7 @@ def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, st
     raise UserError(
         f"{run} holds a run of another recipe:\n  " + "\n  ".join(differing),
         where="out",
-        fix="start over with --fresh, or name another directory with --out",
+        fix="name another directory with --out, or throw that run away with --fresh",
     )
 
 
@@ -124,9 +177,27 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest complete checkpoint of `run`; trainer_state.json is the last file of one."""
-    found = [path for path in (run / CHECKPOINTS).glob("checkpoint-*") if (path / "trainer_state.json").exists()]
+    """Return the newest checkpoint of `run` that training can go on from, or None.
+
+    trainer_state.json is the last file of a complete one. A checkpoint of the very last step has nothing left to
+    train: the trainer would add a step, so the one before it counts.
+    """
+    found = [path for path in (run / CHECKPOINTS).glob("checkpoint-*") if _can_go_on(path)]
     return max(found, key=checkpoint_step, default=None)
+
+
+def _can_go_on(checkpoint: Path) -> bool:
+    if not (checkpoint / "trainer_state.json").exists():
+        return False
+    state = read_json(checkpoint / "trainer_state.json")
+    return state["global_step"] < state["max_steps"]
+
+
+def forget_samples_after(run: Path, step: int) -> None:
+    """Drop the completions kept of later steps: a resumed run samples them again."""
+    for path in (run / SAMPLES).glob("*.jsonl"):
+        if (number := re.match(r"(?:train|dev)-(\d+)", path.name)) and int(number[1]) > step:
+            path.unlink()
 
 
 def checkpoint_step(checkpoint: Path) -> int:

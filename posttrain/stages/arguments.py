@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import TrainingArguments
 
+    from posttrain.model.resolve import Parent
+
 _ALL = {
     "lr_scheduler_type": "linear",
     "warmup_steps": 0.1,  # below 1 it is a share of all steps
@@ -110,6 +112,22 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             f"make whole groups of num_generations = {group}",
             where="train",
             fix=f"make per_device_train_batch_size a multiple of {group}",
+        )
+
+
+def check_reference(recipe: Recipe, parent: Parent) -> None:
+    """Raise UserError where RLVR's KL penalty would be taken to another model than the parent.
+
+    In full fine-tuning TRL loads that reference itself, by the name in the model's config.
+    """
+    if recipe.stage != "rlvr" or not recipe.train.get("beta") or recipe.model.lora:
+        return
+    if not parent.is_plain or parent.revision:
+        raise UserError(
+            f"the reference of the KL penalty cannot be loaded from {parent.name}: TRL reads a plain model directory "
+            "or a hub model's main branch",
+            where="train.beta",
+            fix="train adapters (`lora: {}` under model), or start from a run or a saved model",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from posttrain.errors import UserError
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.preference import make_preference_trainer
 
@@ -37,13 +38,20 @@ def add_kl_completions(rows: Sequence[dict[str, Any]], batch_size: int) -> list[
     """Return the rows with ``KL_completion_ids``: within each batch, the completion of the row before.
 
     These mismatched pairs estimate the reference point z_0 (Eq. 7 of arXiv 2402.01306). As in TRL, the last
-    batch may be short; a batch of one row would be paired with itself and is left out.
+    batch may be short; a batch of one row would be paired with itself and is left out. Raises UserError when
+    nothing is left.
     """
     paired = []
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         if len(batch) > 1:
             paired += [{**row, "KL_completion_ids": batch[i - 1]["completion_ids"]} for i, row in enumerate(batch)]
+    if not paired:
+        raise UserError(
+            "KTO pairs each row with its neighbour and needs at least 2 rows, held-out ones too",
+            where="data",
+            fix="hold out a larger fraction, or none",
+        )
     return paired
 
 

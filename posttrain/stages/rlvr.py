@@ -87,7 +87,7 @@ def make_trainer(job: Job) -> Any:
 
 def _append_samples(run: Path, step: int, rank: int, rows: list[dict[str, Any]]) -> None:
     """Keep the step's completions; each rank writes its own share."""
-    with (run / directory.SAMPLES / f"train-{step:06d}-rank{rank}.jsonl").open("w", encoding="utf-8") as file:
+    with (run / directory.SAMPLES / f"train-{step:06d}-rank{rank}.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

@@ -41,17 +41,34 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
     job = prepare(recipe, run, parent, loaded)
     trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
-    stop = _follow(trainer, job)
     checkpoint = directory.last_checkpoint(run)
-    if checkpoint:
-        say(f"resuming from step {directory.checkpoint_step(checkpoint)}")
-        if trainer.is_world_process_zero():
-            forget_after(run / directory.METRICS, directory.checkpoint_step(checkpoint))
+    earlier = _go_back_to(checkpoint, trainer, job)
+    stop = _follow(trainer, job, started - earlier)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if stop.received is not None:
+    if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(stop.received)
-    _finish(trainer, job, loaded, started)
+    _finish(trainer, job, loaded, started - earlier)
     return run / directory.FINAL
+
+
+def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
+    """Take back what the run wrote after `checkpoint` (all of it when there is none), and give the trainer what it
+    does not restore by itself. Return the seconds of training before the checkpoint."""
+    step = directory.checkpoint_step(checkpoint) if checkpoint else -1
+    metrics = job.run / directory.METRICS
+    if trainer.is_world_process_zero():
+        forget_after(metrics, step)
+        directory.forget_samples_after(job.run, step)
+    trainer.accelerator.wait_for_everyone()
+    if checkpoint is None:
+        return 0.0
+    say(f"resuming from step {step}")
+    rows = read_rows(metrics)
+    trainer._total_train_tokens = max((row.get("num_tokens") or 0 for row in rows), default=0)
+    every = directory.read_json(checkpoint / "trainer_state.json")["eval_steps"]
+    looked = any(row["step"] == step for row in dev_rows(rows))
+    job.arguments.eval_on_start = bool(job.dev_dataset) and step % every == 0 and not looked
+    return max((row.get("seconds") or 0.0 for row in rows), default=0.0)
 
 
 def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
@@ -128,8 +145,8 @@ def _balance(recipe: Recipe, arguments: Any, rows: Sequence[dict[str, Any]]) -> 
     )
 
 
-def _follow(trainer: Any, job: Job) -> Any:
-    """Attach what follows the run; return the signal watcher."""
+def _follow(trainer: Any, job: Job, started: float) -> Any:
+    """Attach what follows the run; return the signal watcher. `started` is when it would have begun in one go."""
     from transformers.trainer_callback import PrinterCallback
 
     from posttrain.stages.watch import MetricsWriter, NothingToLearn, ProgressLine, StopOnSignal
@@ -137,7 +154,7 @@ def _follow(trainer: Any, job: Job) -> Any:
     stop = StopOnSignal()
     trainer.remove_callback(PrinterCallback)
     for callback in (
-        MetricsWriter(job.run / directory.METRICS),
+        MetricsWriter(job.run / directory.METRICS, started),
         ProgressLine(job.recipe.stage),
         NothingToLearn(),
         stop,

@@ -24,17 +24,18 @@ _SHOWN = ("loss", "reward", "pass@1", "rewards/accuracies", "rewards/margins", "
 
 
 class MetricsWriter(TrainerCallback):
-    """Writes metrics.jsonl and stops the run on a loss that is no number."""
+    """Writes metrics.jsonl, each row with the seconds of work so far, and stops the run on a loss that is no number."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, started: float) -> None:
         self.path = path
+        self.started = started
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
         row = metrics_row(logs or {}, state.global_step)
         if row is None:
             return
         if state.is_world_process_zero:
-            append_row(self.path, row)
+            append_row(self.path, {**row, "seconds": round(time.time() - self.started, 2)})
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             raise UserError(

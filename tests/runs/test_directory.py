@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from pathlib import Path
 
@@ -31,10 +32,10 @@ def opened(run: Path, recipe: str, data: str = "d", parent: str = "p", fresh: bo
     return open_run(run, recipe, data_digest=data, parent_digest=parent, fresh=fresh)
 
 
-def checkpoint(run: Path, step: int) -> None:
+def checkpoint(run: Path, step: int, max_steps: int = 100) -> None:
     path = run / "checkpoints" / f"checkpoint-{step}"
     path.mkdir()
-    (path / "trainer_state.json").write_text("{}")
+    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": max_steps}))
 
 
 def test_new_then_resume_then_finished(tmp_path: Path) -> None:
@@ -95,3 +96,64 @@ def test_two_processes_exclude_each_other_and_a_dead_one_lets_go(tmp_path: Path)
     other.join()
     with locked(tmp_path):
         pass
+
+
+def test_fresh_empties_a_run_and_nothing_else(tmp_path: Path) -> None:
+    """A directory with a recipe.yaml of the user's own is not a run."""
+    (tmp_path / "recipe.yaml").write_text("stage: sft")
+    (tmp_path / "rows.jsonl").write_text("{}")
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="not a run directory"):
+            opened(tmp_path, text(), fresh=fresh)
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "rows.jsonl"}
+
+
+def test_fresh_keeps_the_lock_that_this_process_holds(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    with locked(run):
+        opened(run, text())
+        (run / "metrics.jsonl").write_text("{}")
+        opened(run, text(), fresh=True)
+        assert not (run / "metrics.jsonl").exists()
+        with pytest.raises(UserError, match="another process"), locked(run):
+            pass
+
+
+def test_a_changed_grader_file_is_another_recipe(tmp_path: Path) -> None:
+    code = tmp_path / "grader.py"
+    code.write_text("def grade(completion, problem): return 0.0")
+    recipe = text(graders=[{"type": "python", "path": str(code)}])
+    run = tmp_path / "a"
+    opened(run, recipe)
+    elsewhere = tmp_path / "moved.py"
+    elsewhere.write_text(code.read_text())
+    assert opened(run, text(graders=[{"type": "python", "path": str(elsewhere)}])) == "new"
+    code.write_text("def grade(completion, problem): return 1.0")
+    with pytest.raises(UserError, match=r"graders\[0\]\.path: the file has changed"):
+        opened(run, recipe)
+
+
+def test_an_interrupted_run_keeps_its_ranks(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    open_run(run, text(), data_digest="d", parent_digest="p", world_size=2)
+    checkpoint(run, 3)
+    with pytest.raises(UserError, match="interrupted with 2 processes"):
+        opened(run, text())
+    assert open_run(run, text(), data_digest="d", parent_digest="p", world_size=2) == "resume"
+
+
+def test_a_checkpoint_of_the_last_step_is_not_gone_on_from(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    opened(run, text())
+    checkpoint(run, 8)
+    checkpoint(run, 12, max_steps=12)
+    assert directory.last_checkpoint(run) == run / "checkpoints" / "checkpoint-8"
+
+
+def test_samples_of_steps_taken_again_are_forgotten(tmp_path: Path) -> None:
+    run = tmp_path / "a"
+    opened(run, text())
+    for name in ("train-000003-rank0", "train-000004-rank0", "dev-000002", "dev-000004"):
+        (run / "samples" / f"{name}.jsonl").write_text("{}\n")
+    directory.forget_samples_after(run, 3)
+    assert sorted(path.stem for path in (run / "samples").iterdir()) == ["dev-000002", "train-000003-rank0"]

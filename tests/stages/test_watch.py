@@ -28,7 +28,7 @@ def test_equal_rewards_are_said_once_and_only_in_a_row(capsys: pytest.CaptureFix
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_kept(tmp_path) -> None:
-    writer = MetricsWriter(tmp_path / "metrics.jsonl")
+    writer = MetricsWriter(tmp_path / "metrics.jsonl", started=0.0)
     log(writer, loss=0.5)
     with pytest.raises(UserError, match="nan at step 7"):
         log(writer, loss=float("nan"))
