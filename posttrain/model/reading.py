@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 from posttrain.errors import UserError
 from posttrain.model.resolve import Parent
@@ -15,12 +14,6 @@ def reading(parent: Parent) -> Iterator[None]:
     """Turn what the libraries raise for a model that they cannot read into a UserError that names it."""
     from safetensors import SafetensorError
 
-    if parent.gguf_file and find_spec("gguf") is None:
-        raise UserError(
-            "reading a GGUF file needs the package gguf",
-            where="model.path",
-            fix='install it with: pip install "posttrain[gguf]"',
-        )
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:

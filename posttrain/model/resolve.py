@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -193,6 +194,12 @@ def _gguf(name: str, path: Path, where: str | None) -> Parent:
             f"{name} is a file, but not a GGUF model",
             where=where,
             fix=f"name the directory it lies in: {path.parent}" if path.suffix == ".safetensors" else None,
+        )
+    if find_spec("gguf") is None:
+        raise UserError(
+            "reading a GGUF file needs the package gguf",
+            where=where,
+            fix='install it with: pip install "posttrain[gguf]"',
         )
     return Parent(name, "gguf", str(path.parent), digest_of(path), base_model=name, gguf_file=path.name)
 

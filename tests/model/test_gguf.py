@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from posttrain.errors import UserError
-from posttrain.model import reading
 from posttrain.model.load import load_model, load_reference
 from posttrain.model.resolve import resolve
 from posttrain.model.save import save_final
@@ -137,9 +136,11 @@ def test_an_adapter_alone_needs_a_base_that_others_can_load(file):
 
 
 def test_missing_package(file, monkeypatch):
-    monkeypatch.setattr(reading, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'pip install "posttrain\[gguf\]"'):
-        load_tokenizer(resolve(str(file)), FLOAT32)
+    monkeypatch.setattr("posttrain.model.resolve.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs the package gguf") as error:
+        resolve(str(file), where="sft.yaml:3 model.path")
+    assert error.value.where == "sft.yaml:3 model.path"
+    assert "posttrain[gguf]" in str(error.value)
 
 
 def test_a_file_cut_short(file, tmp_path):
