@@ -62,7 +62,8 @@ def start_stage(
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
-        check_batches(loaded.recipe, plan.world_size)
+        with _placed(loaded):
+            check_batches(loaded.recipe, plan.world_size)
         _train(loaded, run, plan, fresh)
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
@@ -84,7 +85,8 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
     recipe = loaded.recipe
     parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
     _refuse_inside(run, loaded, parent)
-    check_reference(recipe, parent)
+    with _placed(loaded):
+        check_reference(recipe, parent)
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, place=loaded.place)
     if recipe.graders:
         check_problems(loaded, [*rows.train, *rows.dev])
@@ -116,6 +118,15 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
 
             run_stage(run, rows)
         leave_ranks()
+
+
+@contextmanager
+def _placed(loaded: LoadedRecipe) -> Iterator[None]:
+    """Give a UserError that names a key the file and line of that key."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.message, where=loaded.place(error.where or ""), fix=error.fix) from None
 
 
 def _refuse_inside(run: Path, loaded: LoadedRecipe, parent: Parent) -> None:

@@ -211,8 +211,12 @@ def locked(run: Path) -> Iterator[None]:
 
     Raises UserError when another process has it.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("w") as lock:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"{run} cannot be written: {error.strerror}", where="out", fix="name another --out") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

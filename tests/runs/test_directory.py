@@ -157,3 +157,9 @@ def test_samples_of_steps_taken_again_are_forgotten(tmp_path: Path) -> None:
         (run / "samples" / f"{name}.jsonl").write_text("{}\n")
     directory.forget_samples_after(run, 3)
     assert sorted(path.stem for path in (run / "samples").iterdir()) == ["dev-000002", "train-000003-rank0"]
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"), locked(tmp_path / "file" / "run"):
+        pass
