@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from posttrain.engines.sampling import Completion, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How completions are drawn. `temperature` 0 is greedy; `batch_size` is completions decoded together."""
-
-    samples: int
-    max_new_tokens: int
-    temperature: float = 1.0
-    top_p: float = 1.0
-    batch_size: int = 128
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled completion. `truncated`: it reached the length limit before an end-of-turn token."""
-
-    text: str
-    tokens: int
-    truncated: bool
 
 
 def sample(

@@ -66,7 +66,7 @@ def _parent(name: str, loaded: LoadedRecipe) -> tuple[str, Parent]:
 def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], part: str) -> dict[str, Any]:
     """Load one model, look at the problems, keep the completions, and return its row."""
     from posttrain.data.tokenize import tokenize_problems
-    from posttrain.engines.transformers import Sampling
+    from posttrain.engines.sampling import Sampling
     from posttrain.evals.held_out import sample_and_grade, summarize, write_samples
     from posttrain.graders import build_all
     from posttrain.model.tokenizer import load_tokenizer
@@ -86,6 +86,7 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
         top_p=recipe.rollout.top_p,
         batch_size=recipe.rollout.batch_size,
         seed=recipe.seed,
+        engine=recipe.rollout.engine,
     )
     graders = build_all(recipe.graders, Path.cwd())
     with _progress(name, len(kept) * sampling.samples) as advance:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.records import Problem
-from posttrain.engines.transformers import Completion, Sampling, sample
+from posttrain.engines.sampling import Completion, Sampling, sample
 from posttrain.errors import UserError
 from posttrain.evals.statistics import Estimate, estimate, pass_at_k
 from posttrain.graders import grade_all

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.data.records import Problem
-from posttrain.engines.transformers import Sampling
+from posttrain.engines.sampling import Sampling
 from posttrain.errors import UserError
 from posttrain.evals.held_out import Look, sample_and_grade, sample_row, summarize, write_samples
 from posttrain.graders import build_all, grade_all
@@ -107,6 +107,7 @@ def _look(trainer, job: Job, graders) -> Look:
         top_p=recipe.rollout.top_p,
         batch_size=recipe.rollout.batch_size,
         seed=recipe.seed + rank,
+        engine=recipe.rollout.engine,
     )
     with unwrap_model_for_generation(
         trainer.model_wrapped,

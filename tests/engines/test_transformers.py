@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from posttrain.engines.transformers import Sampling, sample
+from posttrain.engines.sampling import Sampling, sample
 
 torch = pytest.importorskip("torch")
 
@@ -93,3 +93,12 @@ def test_progress_counts_every_completion(tiny) -> None:
         on_batch=told.append,
     )
     assert told == [4, 4, 1]
+
+
+def test_every_engine_a_recipe_may_name_is_there() -> None:
+    from typing import get_args
+
+    from posttrain.engines.sampling import ENGINES
+    from posttrain.recipe.schema import Rollout
+
+    assert set(get_args(Rollout.model_fields["engine"].annotation)) == set(ENGINES)

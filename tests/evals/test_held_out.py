@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posttrain.data.records import Problem
-from posttrain.engines.transformers import Completion
+from posttrain.engines.sampling import Completion
 from posttrain.errors import UserError
 from posttrain.evals.held_out import Graded, summarize, write_samples
 from posttrain.graders.grade import Grade
