@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from posttrain.recipe.schema import Recipe
+
 # What `rollout.engine` may say, and the module whose `sample` it means.
 ENGINES = {"auto": "transformers", "transformers": "transformers"}
 
@@ -31,6 +33,20 @@ class Completion:
     text: str
     tokens: int
     truncated: bool
+
+
+def sampling_of(recipe: Recipe, *, max_new_tokens: int, seed: int) -> Sampling:
+    """Return how a recipe's held-out look samples; `max_new_tokens` is for a recipe that does not say."""
+    rollout = recipe.rollout
+    return Sampling(
+        samples=recipe.eval.samples,
+        max_new_tokens=rollout.max_new_tokens or max_new_tokens,
+        temperature=rollout.temperature,
+        top_p=rollout.top_p,
+        batch_size=rollout.batch_size,
+        seed=seed,
+        engine=rollout.engine,
+    )
 
 
 def sample(

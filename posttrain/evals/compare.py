@@ -66,7 +66,7 @@ def _parent(name: str, loaded: LoadedRecipe) -> tuple[str, Parent]:
 def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], part: str) -> dict[str, Any]:
     """Load one model, look at the problems, keep the completions, and return its row."""
     from posttrain.data.tokenize import tokenize_problems
-    from posttrain.engines.sampling import Sampling
+    from posttrain.engines.sampling import sampling_of
     from posttrain.evals.held_out import sample_and_grade, summarize, write_samples
     from posttrain.graders import build_all
     from posttrain.model.tokenizer import load_tokenizer
@@ -79,15 +79,7 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     model = _load_for_sampling(parent, recipe.model, tokenizer)
     tokenized = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
     kept = [problems[row["index"]] for row in tokenized.rows]
-    sampling = Sampling(
-        samples=recipe.eval.samples,
-        max_new_tokens=recipe.rollout.max_new_tokens or MAX_NEW_TOKENS,
-        temperature=recipe.rollout.temperature,
-        top_p=recipe.rollout.top_p,
-        batch_size=recipe.rollout.batch_size,
-        seed=recipe.seed,
-        engine=recipe.rollout.engine,
-    )
+    sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
     graders = build_all(recipe.graders, Path.cwd())
     with _progress(name, len(kept) * sampling.samples) as advance:
         graded: list[Graded] = sample_and_grade(

@@ -122,7 +122,7 @@ def check_reference(recipe: Recipe, parent: Parent) -> None:
     """
     if recipe.stage != "rlvr" or not recipe.train.get("beta") or recipe.model.lora:
         return
-    if not parent.is_plain or parent.revision:
+    if not parent.is_plain or recipe.model.revision:
         raise UserError(
             f"the reference of the KL penalty cannot be loaded from {parent.name}: TRL reads a plain model directory "
             "or a hub model's main branch",
@@ -170,7 +170,9 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
         owned["deepspeed"] = config
     if recipe.stage in ("dpo", "kto") and recipe.model.lora is None:
         # The reference is then read once and not kept. TRL's cache of it is a file that one process sees.
-        settings.setdefault("precompute_ref_log_probs", os.environ.get("WORLD_SIZE", "1") == "1")
+        # A reference that follows the policy (sync_ref_model) cannot be computed beforehand.
+        alone = os.environ.get("WORLD_SIZE", "1") == "1"
+        settings.setdefault("precompute_ref_log_probs", alone and not settings.get("sync_ref_model"))
     try:
         return getattr(trl, _CONFIG_CLASS[recipe.stage])(**settings, **owned)
     except (ValueError, TypeError) as error:

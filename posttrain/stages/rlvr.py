@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import Sampling
+from posttrain.engines.sampling import sampling_of
 from posttrain.errors import UserError
 from posttrain.evals.held_out import Look, sample_and_grade, sample_row, summarize, write_samples
 from posttrain.graders import build_all, grade_all
@@ -100,15 +100,7 @@ def _look(trainer, job: Job, graders) -> Look:
 
     recipe, rank, world = job.recipe, trainer.accelerator.process_index, trainer.accelerator.num_processes
     prompt_ids = [row["prompt_ids"] for row in job.dev_dataset or ()]
-    sampling = Sampling(
-        samples=recipe.eval.samples,
-        max_new_tokens=recipe.rollout.max_new_tokens or job.arguments.max_completion_length,
-        temperature=recipe.rollout.temperature,
-        top_p=recipe.rollout.top_p,
-        batch_size=recipe.rollout.batch_size,
-        seed=recipe.seed + rank,
-        engine=recipe.rollout.engine,
-    )
+    sampling = sampling_of(recipe, max_new_tokens=job.arguments.max_completion_length, seed=recipe.seed + rank)
     with unwrap_model_for_generation(
         trainer.model_wrapped,
         trainer.accelerator,
