@@ -1,16 +1,28 @@
-"""What every engine takes and gives, and which one samples."""
+"""What every engine takes and gives.
+
+An engine is a function from prompts to their completions, which come group by group as they are finished. Each
+module beside this one has a function `engine` that makes one.
+"""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from posttrain.recipe.schema import Recipe
 
-# What `rollout.engine` may say, and the module whose `sample` it means.
-ENGINES = {"auto": "transformers", "transformers": "transformers"}
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt: as messages, for an endpoint, and as token ids that end with the generation prompt, for a model
+    that runs here."""
+
+    messages: list[dict[str, Any]]
+    ids: Sequence[int] = ()
+    tools: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -23,16 +35,22 @@ class Sampling:
     top_p: float = 1.0
     batch_size: int = 128
     seed: int = 0
-    engine: str = "auto"
+    stop: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled completion. `truncated`: it reached the length limit before an end-of-turn token."""
+    """One sampled completion. `truncated`: it reached the length limit before an end-of-turn token. `error`: why an
+    endpoint gave none; it then counts nowhere but as an error."""
 
     text: str
     tokens: int
     truncated: bool
+    error: str = ""
+
+
+Engine = Callable[[Sequence[Prompt], Sampling], Iterator[tuple[int, list[Completion]]]]
+"""Yields (index of a prompt, its ``sampling.samples`` completions), each prompt once, in whatever order they end."""
 
 
 def sampling_of(recipe: Recipe, *, max_new_tokens: int, seed: int) -> Sampling:
@@ -45,21 +63,11 @@ def sampling_of(recipe: Recipe, *, max_new_tokens: int, seed: int) -> Sampling:
         top_p=rollout.top_p,
         batch_size=rollout.batch_size,
         seed=seed,
-        engine=rollout.engine,
     )
 
 
-def sample(
-    model: Any,
-    tokenizer: Any,
-    prompt_ids: Sequence[Sequence[int]],
-    sampling: Sampling,
-    *,
-    on_batch: Callable[[int], None] | None = None,
-) -> list[list[Completion]]:
-    """Return ``sampling.samples`` completions for each prompt, in the prompts' order, from the engine it names.
-
-    `on_batch` is told how many completions were just finished.
-    """
-    engine = importlib.import_module(f"posttrain.engines.{ENGINES[sampling.engine]}")
-    return engine.sample(model, tokenizer, prompt_ids, sampling, on_batch=on_batch)
+def seed_of(prompt: Prompt, sample: int, seed: int) -> int:
+    """Return the seed of one sample of one prompt: 31 bits that depend on nothing else, so that a resumed or a
+    differently batched look draws the same."""
+    said = json.dumps([seed, sample, list(prompt.ids) or prompt.messages], sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:4], "big") >> 1

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from posttrain.engines.sampling import Completion, Sampling
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def sample(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt_ids: Sequence[Sequence[int]],
-    sampling: Sampling,
-    *,
-    on_batch: Callable[[int], None] | None = None,
-) -> list[list[Completion]]:
-    """Return ``sampling.samples`` completions for each prompt, in the prompts' order.
+def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine:
+    """Return the engine that samples from a loaded model, and leaves it and the caller's random state as they were."""
 
-    The draws depend on the seed alone and leave the caller's random state as it was. `on_batch` is told how
-    many completions were just finished.
-    """
-    import torch
+    def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+        import torch
 
-    config = _generation_config(model, tokenizer, sampling)
-    stops = set(_as_list(config.eos_token_id))
-    # Longest first: an out-of-memory error comes at once, and rows of a batch need little padding.
-    order = sorted(range(len(prompt_ids)), key=lambda i: len(prompt_ids[i]), reverse=True)
-    queue = [i for i in order for _ in range(sampling.samples)]
-    done: list[list[Completion]] = [[] for _ in prompt_ids]
-    was_training = model.training
-    model.eval()
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode():
-        torch.manual_seed(sampling.seed)
-        for start in range(0, len(queue), sampling.batch_size):
-            batch = queue[start : start + sampling.batch_size]
-            for i, ids in zip(batch, _decode(model, [prompt_ids[i] for i in batch], config), strict=True):
-                done[i].append(_completion(ids, stops, tokenizer))
-            if on_batch:
-                on_batch(len(batch))
-    model.train(was_training)
-    return done
+        config = _generation_config(model, tokenizer, sampling)
+        stops = set(_as_list(config.eos_token_id))
+        # Longest first: an out-of-memory error comes at once, and rows of a batch need little padding.
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids), reverse=True)
+        queue = [i for i in order for _ in range(sampling.samples)]
+        done: dict[int, list[Completion]] = {i: [] for i in order}
+        was_training = model.training
+        model.eval()
+        devices = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), torch.inference_mode():
+            torch.manual_seed(sampling.seed)
+            for start in range(0, len(queue), sampling.batch_size):
+                batch = queue[start : start + sampling.batch_size]
+                for i, ids in zip(batch, _decode(model, [prompts[i].ids for i in batch], config), strict=True):
+                    done[i].append(_completion(ids, stops, tokenizer))
+                for i in dict.fromkeys(batch):
+                    if len(done[i]) == sampling.samples:
+                        yield i, done.pop(i)
+        model.train(was_training)
+
+    return sample
 
 
 def _generation_config(model, tokenizer, sampling: Sampling):

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from posttrain.data.load import load_data
 from posttrain.data.records import Problem
@@ -17,9 +17,6 @@ from posttrain.recipe.load import LoadedRecipe, load_recipe
 from posttrain.recipe.schema import Model, Recipe
 from posttrain.runs import directory
 from posttrain.runs.listing import render_columns
-
-if TYPE_CHECKING:
-    from posttrain.evals.held_out import Graded
 
 MAX_NEW_TOKENS = 512
 
@@ -67,7 +64,8 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     """Load one model, look at the problems, keep the completions, and return its row."""
     from posttrain.data.tokenize import tokenize_problems
     from posttrain.engines.sampling import sampling_of
-    from posttrain.evals.held_out import sample_and_grade, summarize, write_samples
+    from posttrain.engines.transformers import engine
+    from posttrain.evals.held_out import in_order, prompts_of, sample_and_grade, summarize, write_samples
     from posttrain.graders import build_all
     from posttrain.model.tokenizer import load_tokenizer
     from posttrain.stages.terminal import quiet
@@ -82,15 +80,8 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
     graders = build_all(recipe.graders, Path.cwd())
     with _progress(name, len(kept) * sampling.samples) as advance:
-        graded: list[Graded] = sample_and_grade(
-            model,
-            tokenizer,
-            kept,
-            [row["prompt_ids"] for row in tokenized.rows],
-            graders,
-            sampling,
-            on_batch=advance,
-        )
+        prompts = prompts_of(kept, [row["prompt_ids"] for row in tokenized.rows])
+        graded = in_order(sample_and_grade(engine(model, tokenizer), kept, prompts, graders, sampling), advance)
     look = summarize(graded, recipe.eval.k)
     row = {
         "model": name,

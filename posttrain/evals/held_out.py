@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import Completion, Sampling, sample
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 from posttrain.errors import UserError
 from posttrain.evals.statistics import Estimate, estimate, pass_at_k
 from posttrain.graders import grade_all
-from posttrain.graders.grade import Grade, Grader
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from posttrain.graders.grade import Grade, Grader, failure
 
 
 @dataclass(frozen=True)
@@ -57,24 +56,52 @@ class Look:
         }
 
 
+def prompts_of(problems: Sequence[Problem], prompt_ids: Sequence[Sequence[int]]) -> list[Prompt]:
+    """Return what an engine is asked, for problems and their token ids."""
+    pairs = zip(problems, prompt_ids, strict=True)
+    return [Prompt(problem.prompt, ids, problem.tools) for problem, ids in pairs]
+
+
 def sample_and_grade(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    engine: Engine,
     problems: Sequence[Problem],
-    prompt_ids: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
     graders: Sequence[Grader],
     sampling: Sampling,
-    *,
-    on_batch: Callable[[int], None] | None = None,
-) -> list[Graded]:
-    """Return each problem with ``sampling.samples`` completions and their grades, in the problems' order."""
-    drawn = sample(model, tokenizer, prompt_ids, sampling, on_batch=on_batch)
-    texts = [completion.text for group in drawn for completion in group]
-    fields = [problem.fields for problem, group in zip(problems, drawn, strict=True) for _ in group]
-    grades = iter(grade_all(graders, texts, fields))
-    return [
-        Graded(problem, group, [next(grades) for _ in group]) for problem, group in zip(problems, drawn, strict=True)
-    ]
+) -> Iterator[tuple[int, Graded]]:
+    """Yield (index, problem with its completions and grades), each problem once, in the order they are finished.
+
+    Grading goes on in a thread beside the sampling.
+    """
+
+    def judged(index: int, completions: list[Completion]) -> tuple[int, Graded]:
+        fields = problems[index].fields
+        texts = [completion.text for completion in completions if not completion.error]
+        grades = iter(grade_all(graders, texts, [fields] * len(texts)))
+        return index, Graded(
+            problems[index],
+            completions,
+            [failure("other_error", c.error) if c.error else next(grades) for c in completions],
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque[Future[tuple[int, Graded]]]()
+        for index, completions in engine(prompts, sampling):
+            waiting.append(pool.submit(judged, index, completions))
+            while waiting and waiting[0].done():
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def in_order(graded: Iterable[tuple[int, Graded]], on_done: Callable[[int], None] | None = None) -> list[Graded]:
+    """Return the problems in their own order; `on_done` is told how many completions each brought."""
+    found: dict[int, Graded] = {}
+    for index, row in graded:
+        found[index] = row
+        if on_done:
+            on_done(len(row.completions))
+    return [found[index] for index in sorted(found)]
 
 
 def summarize(graded: Sequence[Graded], k: Sequence[int]) -> Look:

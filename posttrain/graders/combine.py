@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -15,30 +16,38 @@ B = TypeVar("B")
 def grade_all(
     graders: Sequence[Grader], completions: Sequence[str], problems: Sequence[Mapping[str, Any]]
 ) -> list[Grade]:
-    """Return one grade for each completion of the problem beside it.
+    """Return one grade for each completion of the problem beside it, of several graders as `combined` has it.
 
-    With several graders it is the mean of their scores by weight; it has passed when all have, and it is an
-    error when one of them failed. Raises BadProblem for a problem that cannot be graded.
+    Raises BadProblem for a problem that cannot be graded.
     """
     columns = [_grades(grader, completions, problems) for grader in graders]
     return [combined(graders, grades) for grades in zip(*columns, strict=True)]
 
 
 def combined(graders: Sequence[Grader], grades: Sequence[Grade]) -> Grade:
-    """Return the graders' verdicts on one completion as one; a single grader's stays as it is."""
+    """Return the graders' verdicts on one completion as one; a single grader's stays as it is.
+
+    The score is the mean of those that score, by weight, and 0 without every gate's pass: a gate can forbid a
+    reward and never pays one. It has passed when all of these have, and it is an error when one of them failed.
+    Graders that only log are in `parts`.
+    """
     if len(grades) == 1:
         return grades[0]
     named = list(zip(graders, grades, strict=True))
     parts = tuple(Part(grader.name, g.score, g.passed, g.note, g.error) for grader, g in named)
-    if errors := [f"{part.name}: {part.error}" for part in parts if part.error]:
-        return Grade(None, False, error="; ".join(errors), parts=parts)
-    weights = sum(grader.weight for grader in graders)
-    score = sum(grader.weight * (grade.score or 0.0) for grader, grade in named) / weights
+    counted = [(grader, grade) for grader, grade in named if grader.role != "log"]
+    if errors := [(grader.name, grade.error) for grader, grade in counted if grade.error]:
+        kind, _, message = errors[0][1].partition(": ")
+        more = "".join(f"; {name}: {error}" for name, error in errors[1:])
+        return Grade(None, False, error=f"{kind}: {errors[0][0]}: {message}{more}", parts=parts)
+    scoring = [(grader.weight, grade) for grader, grade in counted if grader.role == "score"]
+    mean = math.fsum(w * (grade.score or 0.0) for w, grade in scoring) / math.fsum(w for w, _ in scoring)
+    opened = all(grade.passed for grader, grade in counted if grader.role == "gate")
     return Grade(
-        score=min(score, 1.0),
-        passed=all(grade.passed for grade in grades),
-        note="; ".join(f"{part.name}: {part.note}" for part in parts if part.note),
-        answer=next((grade.answer for grade in grades if grade.answer is not None), None),
+        score=mean if opened else 0.0,
+        passed=all(grade.passed for _, grade in counted),
+        note="; ".join(f"{grader.name}: {grade.note}" for grader, grade in counted if grade.note),
+        answer=next((grade.answer for _, grade in scoring if grade.answer is not None), None),
         parts=parts,
     )
 

@@ -10,11 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from posttrain.errors import did_you_mean
+
+ErrorKind = Literal[
+    "formula_parse_error",
+    "invalid_variable_error",
+    "python_grader_server_error",
+    "python_grader_runtime_error",
+    "model_grader_server_error",
+    "model_grader_refusal_error",
+    "model_grader_parse_error",
+    "unresponsive_reward_error",
+    "other_error",
+]
+"""Why a grader failed, by the names of OpenAI's grader API (``metadata.errors`` of a grader run)."""
+
+Role = Literal["score", "gate", "log"]
 
 
 class Part(NamedTuple):
@@ -31,14 +46,16 @@ class Grade(NamedTuple):
     """The verdict on one completion."""
 
     score: float | None
-    """0 to 1; None only when `error` is set."""
+    """A finite number, from 0 to 1 but for model graders and formulas with a range of their own; None only when
+    `error` is set."""
     passed: bool
     note: str = ""
     """Why, in a few words, for people who read samples."""
     answer: str | None = None
     """The extracted answer in a normal form, for comparing samples; None if there is none."""
     error: str = ""
-    """Why the grader failed. The completion is then counted and left out; it is never a 0."""
+    """Why the grader failed, as ``kind: message`` with an ErrorKind. The completion is then counted and left out;
+    it is never a 0."""
     parts: tuple[Part, ...] = ()
 
 
@@ -54,6 +71,11 @@ class GraderSettings(BaseModel):
     type: str = Field(description="Which grader.")
     name: str = Field("", description="Name in metrics and samples; the type when empty.")
     weight: float = Field(1.0, gt=0, description="Weight in the mean when there are several graders.")
+    role: Role = Field(
+        "score",
+        description="score: a part of the mean. gate: pays nothing itself, and without its pass the whole is 0. "
+        "log: shown apart, and neither paid nor needed.",
+    )
     columns: dict[str, str] = Field(
         {}, description="Where the grader's fields are in the problem, as {answer: solution}."
     )
@@ -72,6 +94,7 @@ class Grader:
     grade: Callable[[str, Mapping[str, Any]], Grade]
     gold: Callable[[Mapping[str, Any]], str | None]
     parallel: int = 1
+    role: Role = "score"
 
 
 def verdict(passed: bool, note: str = "", answer: str | None = None) -> Grade:
@@ -85,9 +108,14 @@ def compared(answer: str, gold: str, passed: bool) -> Grade:
     return verdict(passed, note, answer)
 
 
-def failure(error: str) -> Grade:
+def failure(kind: ErrorKind, message: str) -> Grade:
     """Return the grade of a completion whose grader failed."""
-    return Grade(None, False, error=error)
+    return Grade(None, False, error=f"{kind}: {message}")
+
+
+def error_kind(error: str) -> str:
+    """Return the kind of a grade's error, for counting."""
+    return error.partition(":")[0]
 
 
 def field(problem: Mapping[str, Any], name: str) -> Any:

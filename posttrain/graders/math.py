@@ -65,7 +65,7 @@ def make(settings: MathSettings, base_dir: Path) -> Grader:
         try:
             equals = equal(in_dollars(expected), tuple(map(in_dollars, found)), settings.timeout_seconds)
         except MathError as error:
-            return failure(f"{error}: {shortened(expected)}")
+            return failure("other_error", f"{error}: {shortened(expected)}")
         if equals is None:
             return verdict(False, "timed out")
         if any(equals) and not all(equals):

@@ -57,7 +57,7 @@ def make(settings: PatternSettings, base_dir: Path) -> Grader:
             matches = pattern.finditer(text, timeout=settings.timeout_seconds)
             answers = {(match["answer"] or "").strip() for match in matches}
         except TimeoutError:
-            return failure(f"the pattern took longer than {settings.timeout_seconds:g} seconds")
+            return failure("other_error", f"the pattern took longer than {settings.timeout_seconds:g} seconds")
         if len(answers) != 1:
             return verdict(False, "conflicting answers" if answers else "no match")
         answer = answers.pop()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import inspect
-import json
 import math
 import numbers
 import re
@@ -19,7 +17,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from posttrain.errors import UserError, did_you_mean
-from posttrain.graders.grade import Grade, Grader, GraderSettings, failure, shortened
+from posttrain.graders.grade import Grade, Grader, GraderSettings, failure, shortened, verdict
+from posttrain.graders.template import openai_sample
 
 _KEYS = {"score", "passed", "note"}
 
@@ -55,10 +54,14 @@ def make(settings: PythonSettings, base_dir: Path) -> Grader:
 
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
         try:
-            result = function(openai_sample(completion) if by_sample else completion, dict(problem))
+            sample = openai_sample(completion) if by_sample else completion
+            if sample is None:
+                return verdict(False, "thinking never ended")
+            result = function(sample, dict(problem))
             return read_result(result, settings.pass_threshold)
         except Exception as error:
-            return failure(f"{type(error).__name__}: {shortened(str(error))} ({_place(error, path)})")
+            message = f"{type(error).__name__}: {shortened(str(error))} ({_place(error, path)})"
+            return failure("python_grader_runtime_error", message)
 
     return Grader(settings.name or settings.type, settings.weight, grade, lambda problem: None)
 
@@ -87,21 +90,15 @@ def read_result(result: Any, pass_threshold: float) -> Grade:
     """Return the grade that the user's value means; a value that means none is a grader error."""
     fields = result if isinstance(result, dict) else {"score": result}
     if unknown := set(fields) - _KEYS:
-        return failure(f"returned the unknown key {min(map(str, unknown))!r}, beside {', '.join(sorted(_KEYS))}")
+        message = f"returned the unknown key {min(map(str, unknown))!r}, beside {', '.join(sorted(_KEYS))}"
+        return failure("python_grader_runtime_error", message)
     score = _score(fields.get("score"))
     if score is None:
-        return failure(f"returned {shortened(repr(result))}: the score must be a number from 0 to 1")
+        message = f"returned {shortened(repr(result))}: the score must be a number from 0 to 1"
+        return failure("python_grader_runtime_error", message)
     passed = fields.get("passed")
     passed = score >= pass_threshold if passed is None else bool(passed)
     return Grade(score, passed, str(fields.get("note") or ""))
-
-
-def openai_sample(completion: str) -> dict[str, Any]:
-    """Return what OpenAI's python grader is given: the text, and its value when the text is JSON."""
-    sample: dict[str, Any] = {"output_text": completion}
-    with contextlib.suppress(ValueError, RecursionError):
-        sample["output_json"] = json.loads(completion)
-    return sample
 
 
 def _run(path: Path) -> ModuleType:

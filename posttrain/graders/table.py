@@ -44,12 +44,18 @@ def build(settings: GraderSettings, base_dir: Path) -> Grader:
     not there.
     """
     grader: Grader = import_module(type(settings).__module__).make(settings, base_dir)
+    grader = replace(grader, role=settings.role)
     return _with_columns(grader, settings.columns) if settings.columns else grader
 
 
 def build_all(graders: Sequence[GraderSettings], base_dir: Path) -> list[Grader]:
-    """Return the graders; raises UserError when two have one name: their figures could not be told apart."""
+    """Return the graders.
+
+    Raises UserError when two have one name, since their figures could not be told apart, or when none scores.
+    """
     built = [build(settings, base_dir) for settings in graders]
+    if built and all(grader.role != "score" for grader in built):
+        raise UserError("no grader scores", where="graders", fix="leave out `role:` of the one that decides")
     names = [grader.name for grader in built]
     for name in names:
         if names.count(name) > 1:

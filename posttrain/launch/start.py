@@ -16,7 +16,10 @@ from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.check import check_problems
+from posttrain.recipe.explain import value_at
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
+from posttrain.recipe.paths import grader_paths
+from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import directory
 from posttrain.stages.arguments import check_batches, check_reference
 
@@ -136,7 +139,8 @@ def _refuse_inside(run: Path, loaded: LoadedRecipe, parent: Parent) -> None:
         ("model.path", path) for path in (parent.path, *(adapter.path for adapter in parent.adapters))
     ]
     read += [(f"data.train[{i}].path", source.path) for i, source in enumerate(recipe.data.train)]
-    read += [(f"graders[{i}].path", getattr(grader, "path", None)) for i, grader in enumerate(recipe.graders)]
+    raw = recipe.model_dump(mode="json")
+    read += [(dotted(loc), value_at(raw, loc)) for loc in grader_paths(raw["graders"])]
     read.append(("model.chat_template", recipe.model.chat_template))
     for key, path in read:
         if path and Path(path).exists() and Path(path).resolve().is_relative_to(run.resolve()):

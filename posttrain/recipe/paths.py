@@ -37,10 +37,19 @@ def make_absolute(data: dict[str, Any], base_of: Callable[[Loc], Path]) -> None:
             value_at(data, loc[:-1])[loc[-1]] = os.path.normpath(base_dir / Path(path).expanduser())
 
 
+def grader_paths(graders: Any, loc: Loc = ("graders",)) -> list[Loc]:
+    """Return where `graders`, a list or a mapping of raw graders that stands at `loc`, have a file of theirs: the key
+    `path` of each, and of those inside it."""
+    if isinstance(graders, dict) and isinstance(graders.get("type"), str):
+        return [(*loc, "path"), *grader_paths(graders.get("graders"), (*loc, "graders"))]
+    inner = graders.items() if isinstance(graders, dict) else enumerate(graders) if isinstance(graders, list) else ()
+    return [path for key, grader in inner for path in grader_paths(grader, (*loc, key))]
+
+
 def _path_locs(data: dict[str, Any]) -> list[Loc]:
     """Return where a recipe of this shape has paths, whether something stands there or not."""
-    locs: list[Loc] = [("model", "chat_template"), ("launch", "hostfile")]
-    for key in (("graders",), ("data", "train"), ("data", "dev"), ("data", "unseen")):
+    locs: list[Loc] = [("model", "chat_template"), ("launch", "hostfile"), *grader_paths(data.get("graders"))]
+    for key in (("data", "train"), ("data", "dev"), ("data", "unseen")):
         listed = value_at(data, key)
         locs += [(*key, index, "path") for index in range(len(listed) if isinstance(listed, list) else 0)]
     return locs

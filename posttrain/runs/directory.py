@@ -25,6 +25,10 @@ from typing import Any, Literal
 import yaml
 
 from posttrain.errors import UserError
+from posttrain.recipe.explain import value_at
+from posttrain.recipe.overrides import with_value
+from posttrain.recipe.paths import grader_paths
+from posttrain.recipe.yaml_lines import dotted
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, CHECKPOINTS, FINAL, ADAPTER, LINEAGE = "samples", "checkpoints", "final", "adapter", "lineage.json"
@@ -57,13 +61,15 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     count: rows are in the data digest, the model in the parent's, other files in `file_digests`."""
     asked = {key: value for key, value in recipe.items() if key not in (*_PLACE_KEYS, "data")}
     asked["model"] = {key: value for key, value in recipe["model"].items() if key not in _FILE_KEYS}
-    asked["graders"] = [{k: v for k, v in grader.items() if k != "path"} for grader in recipe.get("graders", [])]
+    for loc in grader_paths(recipe.get("graders")):
+        if value_at(asked, loc) is not None:
+            asked = with_value(asked, loc, None)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def file_digests(recipe: Mapping[str, Any]) -> dict[str, str]:
     """Return the sha256 of each file of code or template that a recipe names, by its key."""
-    named = {f"graders[{i}].path": grader.get("path") for i, grader in enumerate(recipe.get("graders", []))}
+    named = {dotted(loc): value_at(recipe, loc) for loc in grader_paths(recipe.get("graders"))}
     named["model.chat_template"] = recipe["model"].get("chat_template")
     return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in named.items() if path}
 

@@ -10,8 +10,17 @@ from typing import Any
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import sampling_of
+from posttrain.engines.transformers import engine
 from posttrain.errors import UserError
-from posttrain.evals.held_out import Look, sample_and_grade, sample_row, summarize, write_samples
+from posttrain.evals.held_out import (
+    Look,
+    in_order,
+    prompts_of,
+    sample_and_grade,
+    sample_row,
+    summarize,
+    write_samples,
+)
 from posttrain.graders import build_all, grade_all
 from posttrain.runs import directory
 from posttrain.stages.job import Job
@@ -108,15 +117,10 @@ def _look(trainer, job: Job, graders) -> Look:
         gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
     ) as model:
         shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
-        mine = sample_and_grade(
-            model,
-            job.tokenizer,
-            job.dev_problems[rank::world],
-            prompt_ids[rank::world],
-            graders,
-            sampling,
-            on_batch=shown.looking(len(prompt_ids[rank::world]) * sampling.samples) if shown else None,
-        )
+        problems = job.dev_problems[rank::world]
+        prompts = prompts_of(problems, prompt_ids[rank::world])
+        advance = shown.looking(len(prompts) * sampling.samples) if shown else None
+        mine = in_order(sample_and_grade(engine(model, job.tokenizer), problems, prompts, graders, sampling), advance)
     everyone = gather_object(mine) if world > 1 else mine
     if rank == 0:
         write_samples(job.run / directory.SAMPLES / f"dev-{trainer.state.global_step:06d}.jsonl", everyone)

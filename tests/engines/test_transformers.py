@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from posttrain.engines.sampling import Sampling, sample
+from posttrain.engines.sampling import Completion, Prompt, Sampling
+from posttrain.engines.transformers import engine
 
 torch = pytest.importorskip("torch")
 
@@ -18,6 +19,12 @@ def tiny():
 
     path = resolve("builtin:tiny").path
     return AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+
+
+def sample(model, tokenizer, ids: list[list[int]], sampling: Sampling) -> list[list[Completion]]:
+    """Return the completions in the prompts' order."""
+    drawn = dict(engine(model, tokenizer)([Prompt([], one) for one in ids], sampling))
+    return [drawn[i] for i in range(len(ids))]
 
 
 def prompts(tokenizer, *texts: str) -> list[list[int]]:
@@ -82,23 +89,9 @@ def test_samples_follow_the_models_own_distribution(tiny) -> None:
         assert abs(same - share) < 4 * (share * (1 - share) / 2000) ** 0.5 + 0.01
 
 
-def test_progress_counts_every_completion(tiny) -> None:
+def test_groups_come_as_they_are_finished(tiny) -> None:
     model, tokenizer = tiny
-    told: list[int] = []
-    sample(
-        model,
-        tokenizer,
-        prompts(tokenizer, *ASKED),
-        Sampling(samples=3, max_new_tokens=2, batch_size=4),
-        on_batch=told.append,
-    )
-    assert told == [4, 4, 1]
-
-
-def test_every_engine_a_recipe_may_name_is_there() -> None:
-    from typing import get_args
-
-    from posttrain.engines.sampling import ENGINES
-    from posttrain.recipe.schema import Rollout
-
-    assert set(get_args(Rollout.model_fields["engine"].annotation)) == set(ENGINES)
+    asked = [Prompt([], ids) for ids in prompts(tokenizer, *ASKED)]
+    drawn = list(engine(model, tokenizer)(asked, Sampling(samples=3, max_new_tokens=2, batch_size=4)))
+    assert sorted(index for index, _ in drawn) == [0, 1, 2]
+    assert [len(group) for _, group in drawn] == [3, 3, 3]

@@ -41,7 +41,7 @@ def test_json_graders_and_relative_paths(tmp_path: Path) -> None:
     document = grade_file(*written(tmp_path, grader, [{"answer": n, "completion": ""} for n in (1, 2, 0)], "g.json"))
     assert [row["score"] for row in document["rows"]] == [1.0, 0.5, None]
     assert (document["mean"], document["passed"], document["errors"]) == (0.75, 1, 1)
-    assert "row 3: error  ZeroDivisionError" in render(document)
+    assert "row 3: error  python_grader_runtime_error: ZeroDivisionError" in render(document)
 
 
 @pytest.mark.parametrize(

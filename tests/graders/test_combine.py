@@ -50,8 +50,28 @@ def test_several_graders_are_a_mean_by_weight_and_pass_together() -> None:
 def test_a_grader_that_failed_makes_the_whole_an_error() -> None:
     graders = [made(type="number"), made(type="pattern", pattern="(a+)+$", timeout_seconds=0.1)]
     (grade,) = grade_all(graders, ["5 " + "a" * 5000 + "b"], [{"answer": 5}])
-    assert grade.score is None and not grade.passed and grade.error.startswith("pattern: ")
+    assert grade.score is None and not grade.passed and grade.error.startswith("other_error: pattern: the pattern took")
     assert [part.passed for part in grade.parts] == [True, False]
+
+
+def test_a_gate_forbids_and_never_pays() -> None:
+    graders = [made(type="number"), made(type="pattern", pattern="^Answer:", role="gate")]
+    grades = grade_all(graders, ["Answer: 5", "so 5", "Answer: 6", "so 6"], [{"answer": 5}] * 4)
+    assert [(grade.score, grade.passed) for grade in grades] == [(1, True), (0, False), (0, False), (0, False)]
+
+
+def test_what_only_logs_is_neither_paid_nor_needed() -> None:
+    slow = {"type": "pattern", "name": "slow", "pattern": "(a+)+$", "timeout_seconds": 0.1, "role": "log"}
+    graders = [made(type="number"), made(type="pattern", pattern="^Answer:", role="log"), made(**slow)]
+    (grade,) = grade_all(graders, ["5 " + "a" * 5000 + "b"], [{"answer": 5}])
+    assert (grade.score, grade.passed, grade.error) == (1.0, True, "")
+    assert [(part.name, part.passed, bool(part.error)) for part in grade.parts] == [
+        ("number", True, False),
+        ("pattern", False, False),
+        ("slow", False, True),
+    ]
+    with pytest.raises(UserError, match="no grader scores"):
+        build_all([PARSE.validate_python({"type": "number", "role": "log"})], Path())
 
 
 def test_columns_rename_the_fields() -> None:

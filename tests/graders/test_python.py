@@ -83,7 +83,7 @@ def test_values(folder: Path, value: object, grade: Grade) -> None:
 )
 def test_a_value_that_is_no_score_is_an_error_not_a_zero(folder: Path, value: object) -> None:
     grade = grade_with(folder, "value", "", {"value": value})
-    assert grade.score is None and not grade.passed and grade.error.startswith("returned")
+    assert grade.score is None and not grade.passed and grade.error.startswith("python_grader_runtime_error: returned")
 
 
 def test_an_exception_is_an_error_with_its_line(folder: Path) -> None:
