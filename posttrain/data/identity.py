@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from posttrain.data.records import Chat, Message, Problem, Record
+from posttrain.data.records import Chat, Message, Record
 
 
 def content_key(record: Record) -> bytes:
@@ -20,11 +20,6 @@ def content_key(record: Record) -> bytes:
 def prompt_key(record: Record) -> bytes:
     """A digest of the record's prompt: of a chat, what comes before its first assistant turn."""
     return _digest(_prompt(record))
-
-
-def overlap_key(record: Record) -> bytes:
-    """What must not stand on both sides of a split: a problem's prompt, of other records the whole."""
-    return prompt_key(record) if isinstance(record, Problem) else content_key(record)
 
 
 def digest_of(parts: Mapping[str, Sequence[Record]]) -> str:

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from posttrain.data.formats import choose_format, rename_columns
 from posttrain.data.identity import content_key, digest_of
 from posttrain.data.read import read_rows, shown
-from posttrain.data.records import Feedback, Message, Record
+from posttrain.data.records import Feedback, Message, Problem, Record
 from posttrain.data.split import refuse_overlap, split_by_prompt
 from posttrain.data.usable import why_unusable
 from posttrain.errors import UserError
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The records of each part, what there is to say about them, and a SHA-256 over them in order."""
+    """The records of each part, what there is to say about them, and a SHA-256 over them in order.
+
+    `problems` are those that sft, dpo and kto look at; of rlvr and eval they are `dev`.
+    """
 
     train: list[Record]
     dev: list[Record]
     unseen: list[Record]
+    problems: list[Problem]
     notes: list[str]
     digest: str
 
@@ -38,7 +42,7 @@ def load_data(
     stage: str,
     *,
     seed: int,
-    parts: Collection[str] = ("train", "dev"),
+    parts: Collection[str] = ("train", "dev", "problems"),
     place: Callable[[str], str] = str,
 ) -> Loaded:
     """Read every source of `parts`, and refuse held-out rows that are also training rows.
@@ -49,24 +53,24 @@ def load_data(
     """
     notes: list[str] = []
     dev_sources = data.dev if isinstance(data.dev, list) else []
-    sources = {"train": data.train, "dev": dev_sources, "unseen": data.unseen}
+    sources = {"train": data.train, "dev": dev_sources, "unseen": data.unseen, "problems": data.problems}
     fraction = None if data.dev is None or isinstance(data.dev, list) else data.dev.fraction
     with_train = "train" in parts or ("dev" in parts and fraction is not None)
     read = {
-        part: _read_part(part, listed, data.system, stage, seed, notes, place)
+        part: _read_part(part, listed, data.system, "rlvr" if part == "problems" else stage, seed, notes, place)
         for part, listed in sources.items()
         if with_train or part in parts
     }
-    train, dev, unseen = (read.get(part, []) for part in ("train", "dev", "unseen"))
+    train, dev, unseen, problems = (read.get(part, []) for part in ("train", "dev", "unseen", "problems"))
     if train:
         random.Random(seed).shuffle(train)
         if fraction is not None:
             train, dev = split_by_prompt(train, fraction, seed, where=place("data.dev"))
             notes.append(f"dev: held out {len(dev):,} of {len(train) + len(dev):,} training rows, by prompt")
-        refuse_overlap(train, {"dev": dev, "unseen": unseen}, place)
+        refuse_overlap(train, {"dev": dev, "unseen": unseen, "problems": problems}, place)
         notes += _notes_on_train(train)
-    returned = {"train": train, "dev": dev, "unseen": unseen}
-    returned = {part: rows if part in parts else [] for part, rows in returned.items()}
+    found: dict[str, list[Any]] = {"train": train, "dev": dev, "unseen": unseen, "problems": problems}
+    returned = {part: rows if part in parts else [] for part, rows in found.items()}
     return Loaded(**returned, notes=notes, digest=digest_of(returned))
 
 

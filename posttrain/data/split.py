@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
-from posttrain.data.identity import overlap_key, prompt_key
-from posttrain.data.records import Record
+from posttrain.data.identity import content_key, prompt_key
+from posttrain.data.records import Problem, Record
 from posttrain.errors import UserError
 
 
@@ -39,12 +39,16 @@ def split_by_prompt(
 def refuse_overlap(
     train: Sequence[Record], held_out: Mapping[str, Sequence[Record]], place: Callable[[str], str] = str
 ) -> None:
-    """Raise UserError, naming both places, when a held-out row is also a training row."""
-    if not any(held_out.values()):
-        return
-    trained = {overlap_key(record): record for record in train}
+    """Raise UserError, naming both places, when a held-out row is also a training row.
+
+    A problem is one when any training row has its prompt, whatever kind of row that is.
+    """
     for part, records in held_out.items():
-        both = [(record, trained[key]) for record in records if (key := overlap_key(record)) in trained]
+        if not records:
+            continue
+        key_of = prompt_key if isinstance(records[0], Problem) else content_key
+        trained = {key_of(record): record for record in train}
+        both = [(record, trained[key]) for record in records if (key := key_of(record)) in trained]
         if both:
             record, twin = both[0]
             raise UserError(

@@ -66,6 +66,18 @@ def sampling_of(recipe: Recipe, *, max_new_tokens: int, seed: int) -> Sampling:
     )
 
 
+def training_sampling(recipe: Recipe, settings: dict[str, Any], *, samples: int, seed: int) -> Sampling:
+    """Return how rlvr draws its training completions; `settings` are its TRL keys, defaults filled in."""
+    return Sampling(
+        samples=samples,
+        max_new_tokens=settings["max_completion_length"],
+        temperature=settings.get("temperature", 1.0),
+        top_p=settings.get("top_p", 1.0),
+        batch_size=recipe.rollout.batch_size,
+        seed=seed,
+    )
+
+
 def seed_of(prompt: Prompt, sample: int, seed: int) -> int:
     """Return the seed of one sample of one prompt: 31 bits that depend on nothing else, so that a resumed or a
     differently batched look draws the same."""

@@ -1,165 +1,228 @@
-"""`posttrain eval`: several models, the same problems, one table with error bars."""
+"""`posttrain eval`: several models and ways to ask, the same problems, one table with error bars and differences."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from posttrain.data.load import load_data
-from posttrain.data.records import Problem
-from posttrain.errors import UserError
-from posttrain.model.resolve import Parent, resolve
+from posttrain.data.records import Chat, Problem
+from posttrain.errors import UserError, did_you_mean
+from posttrain.evals.candidate import Candidate, candidate, open_candidate
+from posttrain.evals.prompting import asked_as, read_shots, refuse_shown
+from posttrain.evals.unseen import record_look
+from posttrain.model.resolve import Parent
 from posttrain.recipe.check import check_problems
 from posttrain.recipe.load import LoadedRecipe, load_recipe
-from posttrain.recipe.schema import Model, Recipe
+from posttrain.recipe.schema import PromptVariant, Recipe
 from posttrain.runs import directory
-from posttrain.runs.listing import render_columns
+
+if TYPE_CHECKING:
+    from posttrain.evals.summary import Graded, Look
 
 MAX_NEW_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a model, asked in one way. `values` are its figures problem by problem, by key."""
+
+    row: dict[str, Any]
+    values: dict[str, dict[str, float]]
+    groups: dict[str, str]
 
 
 def compare_models(
     recipe_path: Path,
     models: Sequence[str],
     *,
-    unseen: bool,
-    out: str | None,
-    seed: int | None,
-    overrides: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Score each model on the recipe's dev (or unseen) problems; return one row a model, in the order named.
+    unseen: bool = False,
+    baseline: str | None = None,
+    out: str | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Score each model on the recipe's dev (or unseen) problems, in each of the recipe's ways to ask.
 
-    ``base`` names the recipe's own model. Raises UserError before any model is loaded when a model, a row or
-    the recipe is not right.
+    Returns {"models": [a row a line], "baseline": its label, "differences": [...], "require": [...]}: the paired
+    differences of every other line to the baseline (the first line unless named), and whether each line but the
+    baseline reaches what the recipe requires. ``base`` names the recipe's own model. Raises UserError before any
+    model is loaded when a model, a row or the recipe is not right.
     """
+    from posttrain.evals.differences import check_bars, differences
+
     loaded = load_recipe(recipe_path, stage="eval", overrides=overrides, out=out, seed=seed)
     recipe = loaded.recipe
     part = "unseen" if unseen else "dev"
-    parents = [_parent(name, loaded) for name in models or ["base"]]
+    candidates = [candidate(name, loaded) for name in models or ["base"]]
+    problems = _problems(loaded, part)
+    variants = _variants(loaded, problems)
+    labels = [_label(chosen.label, variant) for chosen in candidates for variant, _ in variants]
+    _check_labels(labels, baseline)
+    check_problems(loaded, problems)
+    lines = [line for chosen in candidates for line in _lines(chosen, recipe, problems, variants, part)]
+    if unseen:
+        parents = [chosen.parent for chosen in candidates for _ in variants]
+        _record(recipe, parents, lines)
+    first = next(line for line in lines if line.row["label"] == (baseline or labels[0]))
+    document: dict[str, Any] = {"models": [line.row for line in lines], "baseline": first.row["label"]}
+    document["differences"] = differences(lines, first)
+    document["require"] = check_bars(recipe.eval.require, lines, first, document["differences"])
+    return document
+
+
+def _problems(loaded: LoadedRecipe, part: str) -> list[Problem]:
+    recipe = loaded.recipe
     rows = load_data(recipe.data, "eval", seed=recipe.seed, parts=(part,), place=loaded.place)
     problems: list[Problem] = list(getattr(rows, part))[: recipe.eval.limit]
     if not problems:
-        other = "" if unseen or not recipe.data.unseen else ", or score the unseen ones with --unseen"
+        other = "" if part == "unseen" or not recipe.data.unseen else ", or score the unseen ones with --unseen"
         raise UserError(
             f"the recipe lists no {part} problems", where=loaded.place("data"), fix=f"add data.{part}{other}"
         )
-    check_problems(loaded, problems)
+    group_by = recipe.eval.group_by
+    for problem in problems if group_by is not None else ():
+        if problem.fields.get(str(group_by)) is None:
+            fix = f"the problem at {problem.place} has: {', '.join(problem.fields)}"
+            hint = did_you_mean(str(group_by), problem.fields)
+            raise UserError(f"no field {group_by!r}.{hint}", where=loaded.place("eval.group_by"), fix=fix)
     for note in rows.notes:
         print(note, file=sys.stderr)
-    return [_score(parent, recipe, problems, part) for parent in parents]
+    return problems
 
 
-def _parent(name: str, loaded: LoadedRecipe) -> tuple[str, Parent]:
-    """Return (label, parent) of a model named on the command line."""
-    settings = loaded.recipe.model
-    if name == "base":
-        return name, resolve(settings.path, revision=settings.revision, where=loaded.place("model.path"))
-    return name, resolve(name, where="--model")
+Variant = tuple[PromptVariant | None, list[Chat]]
+"""A way to ask, with the examples it shows; None: as the problem stands."""
 
 
-def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], part: str) -> dict[str, Any]:
-    """Load one model, look at the problems, keep the completions, and return its row."""
-    from posttrain.data.tokenize import tokenize_problems
+def _variants(loaded: LoadedRecipe, problems: Sequence[Problem]) -> list[Variant]:
+    """Return the recipe's ways to ask; without any, the problems as they are."""
+    found: list[Variant] = []
+    for index, variant in enumerate(loaded.recipe.eval.prompts):
+        key = f"eval.prompts[{index}]"
+        shots = read_shots(variant, key, seed=loaded.recipe.seed, place=loaded.place)
+        refuse_shown(shots, problems, loaded.place(f"{key}.shots"))
+        found.append((variant, shots))
+    return found or [(None, [])]
+
+
+def _label(model: str, variant: PromptVariant | None) -> str:
+    return f"{model} · {variant.name}" if variant else model
+
+
+def _check_labels(labels: Sequence[str], baseline: str | None) -> None:
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice} is named twice", where="--model")
+    if baseline is not None and baseline not in labels:
+        fix = f"the lines of the table: {', '.join(labels)}"
+        raise UserError(f"no line is called {baseline!r}.{did_you_mean(baseline, labels)}", where="--baseline", fix=fix)
+
+
+def _lines(
+    chosen: Candidate,
+    recipe: Recipe,
+    problems: Sequence[Problem],
+    variants: Sequence[Variant],
+    part: str,
+) -> list[Line]:
+    """Load one model, take a look in each way, and return the table's lines."""
     from posttrain.engines.sampling import sampling_of
-    from posttrain.engines.transformers import engine
-    from posttrain.evals.held_out import in_order, prompts_of, sample_and_grade, summarize, write_samples
+    from posttrain.evals.look import file_name, graders_digest, short_digest, take_look
+    from posttrain.evals.summary import summarize
     from posttrain.graders import build_all
-    from posttrain.model.tokenizer import load_tokenizer
-    from posttrain.stages.terminal import quiet
 
-    quiet()
-    name, parent = named
-    started = time.monotonic()
-    tokenizer = load_tokenizer(parent, recipe.model)
-    model = _load_for_sampling(parent, recipe.model, tokenizer)
-    tokenized = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
-    kept = [problems[row["index"]] for row in tokenized.rows]
-    sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
+    opened = open_candidate(chosen, recipe)
     graders = build_all(recipe.graders, Path.cwd())
-    with _progress(name, len(kept) * sampling.samples) as advance:
-        prompts = prompts_of(kept, [row["prompt_ids"] for row in tokenized.rows])
-        graded = in_order(sample_and_grade(engine(model, tokenizer), kept, prompts, graders, sampling), advance)
-    look = summarize(graded, recipe.eval.k)
-    row = {
-        "model": name,
-        "path": parent.path,
-        "digest": parent.digest,
-        "part": part,
+    graded_by = graders_digest(recipe)
+    sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
+    lines = []
+    for variant, shots in variants:
+        label = _label(chosen.label, variant)
+        started = time.monotonic()
+        asked = [asked_as(variant, shots, problem) for problem in problems] if variant else list(problems)
+        settings = recipe.model.model_dump(mode="json", exclude={"path", "revision", "lora", "save"})
+        how = {key: value for key, value in vars(sampling).items() if key != "batch_size"}
+        drawn = {"model": chosen.digest, "load": settings, "sampling": how}
+        name = f"{part}-{file_name(label)}"
+        samples = Path(recipe.out or "") / directory.SAMPLES / f"{name}-{short_digest(drawn)}.jsonl"
+        graded = take_look(
+            opened,
+            asked,
+            graders,
+            sampling,
+            label=f"eval {label}",
+            keep=samples if recipe.out else None,
+            graded_by=graded_by,
+            max_errors=recipe.rollout.max_grader_errors,
+        )
+        look = summarize(graded, recipe.eval.k, group_by=recipe.eval.group_by)
+        row = {
+            "label": label,
+            "model": chosen.label,
+            "prompt": variant.name if variant else "",
+            "path": chosen.parent.path,
+            "digest": chosen.digest,
+            "part": part,
+            "left_out": len(problems) - len(graded),
+            "seconds": round(time.monotonic() - started, 1),
+            **_figures(look),
+        }
+        if recipe.out:
+            row["samples_file"] = str(samples)
+            directory.write_json(Path(recipe.out) / f"{name}.json", row)
+        lines.append(_line(row, look, graded, list(problems), asked))
+    return lines
+
+
+def _figures(look: Look) -> dict[str, Any]:
+    """Return a look's figures, standard errors and 95% intervals, and its counts."""
+    from posttrain.evals.statistics import interval, rate_interval
+
+    intervals = {}
+    for name, found in look.figures.items():
+        within = all(value is None or 0 <= value <= 1 for value in look.values[name])
+        bounds = rate_interval(found) if within else interval(found)
+        if bounds is not None:
+            intervals[f"{name}_ci95"] = list(bounds)
+    return {
         "problems": look.problems,
-        "left_out": len(problems) - len(kept),
         "samples": look.samples,
         "truncated": look.truncated,
-        "seconds": round(time.monotonic() - started, 1),
+        "unanswered": look.unanswered,
+        "errors": look.errors,
         **look.metrics(),
+        **intervals,
     }
-    if recipe.out:
-        keep = Path(recipe.out) / directory.SAMPLES / f"{part}-{_file_name(name)}.jsonl"
-        write_samples(keep, graded)
-        directory.write_json(Path(recipe.out) / f"{part}-{_file_name(name)}.json", row)
-    return row
 
 
-def _load_for_sampling(parent: Parent, settings: Model, tokenizer: Any) -> Any:
-    """Return the model in the dtype it computes in, on the GPU where there is one: nothing is trained here."""
-    import torch
+def _line(
+    row: dict[str, Any], look: Look, graded: Sequence[Graded], problems: list[Problem], asked: list[Problem]
+) -> Line:
+    """Return the line with its values by problem, whichever way the problem was asked."""
+    from posttrain.evals.kept import problem_key
 
-    from posttrain.model.load import compute_dtype, load_model
-
-    dtype = str(compute_dtype(settings)).removeprefix("torch.")
-    to_sample = settings.model_copy(update={"dtype": dtype, "lora": None, "save": "merged"})
-    model: Any = load_model(parent, to_sample, tokenizer)
-    return model.to("cuda") if torch.cuda.is_available() and not settings.load_in_4bit else model
-
-
-def _progress(label: str, total: int):
-    """Return a context that gives a function to call with the number of completions just finished."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    @contextmanager
-    def shown():
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"eval {label}", total=total)
-            yield lambda completions: progress.advance(task, completions)
-        print(f"eval {label}: {total:,} completions", file=sys.stderr)
-
-    return shown()
+    original = {id(one): problem_key(problem) for one, problem in zip(asked, problems, strict=True)}
+    keys = [original[id(one.problem)] for one in graded]
+    values = {
+        name: {key: value for key, value in zip(keys, each, strict=True) if value is not None}
+        for name, each in look.values.items()
+    }
+    return Line(row, values, dict(zip(keys, look.groups, strict=True)) if look.groups else {})
 
 
-def _file_name(name: str) -> str:
-    """Return the model's name as part of a file name."""
-    return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).strip("-.") or "model"
-
-
-def render_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the table: one line a model, each figure with its standard error over problems, in percent."""
-    k = [key for key in rows[0] if key.startswith("pass@") and not key.endswith("_stderr")]
-    heading = ["model", "problems", *k, "tokens", "truncated", "errors"]
-    cells = [
-        [
-            row["model"],
-            str(row["problems"]),
-            *(_percent(row, key) for key in k),
-            f"{row['completions/mean_length']:.0f}",
-            f"{100 * row['truncated'] / row['samples']:.0f}%",
-            str(row["grader_errors"]),
-        ]
-        for row in rows
-    ]
-    samples = rows[0]["samples"] // rows[0]["problems"]
-    note = f"pass@k in % ± standard error over problems; {rows[0]['part']}, {samples} samples a problem"
-    return render_columns([heading, *cells]) + "\n" + note
-
-
-def _percent(row: dict[str, Any], key: str) -> str:
-    value, error = row.get(key), row.get(f"{key}_stderr")
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f}" + (f" ± {100 * error:.1f}" if error is not None else "")
+def _record(recipe: Recipe, parents: Sequence[Parent], lines: Sequence[Line]) -> None:
+    """Write the look at the unseen problems into the runs that were scored, and say how many there have been."""
+    for parent, line in zip(parents, lines, strict=True):
+        places = [place for place in (parent.run, Path(recipe.out) if recipe.out else None) if place]
+        looks = [record_look(place, line.row) for place in places]
+        if looks and looks[0] > 1:
+            print(
+                f"{line.row['label']}: look {looks[0]} at unseen problems; the more looks decide something, the less "
+                "unseen they are",
+                file=sys.stderr,
+            )

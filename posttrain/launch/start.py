@@ -92,7 +92,7 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
         check_reference(recipe, parent)
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, place=loaded.place)
     if recipe.graders:
-        check_problems(loaded, [*rows.train, *rows.dev])
+        check_problems(loaded, [*rows.train, *rows.dev] if recipe.stage == "rlvr" else rows.problems)
     if plan.is_main:
         for note in rows.notes:
             print(note, file=sys.stderr)

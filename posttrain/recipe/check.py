@@ -39,7 +39,7 @@ def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None
     rows: list[Loaded] = []
     with _collected(errors):
         rows += _load_rows(draft, place)
-    listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen)]
+    listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen, *part.problems)]
     problems = [row for row in listed if isinstance(row, Problem)]
     report += [line for part in rows for line in _rows_report(part)]
     with _collected(errors):
@@ -102,18 +102,23 @@ def _load_rows(draft: Draft, place: Callable[[str], str]) -> list[Loaded]:
     stage, data = draft.sections.get("stage"), draft.sections.get("data")
     if stage is None or data is None:
         return []
-    parts = ("dev", "unseen") if stage == "eval" else ("train", "dev", "unseen")
+    parts = ("dev", "unseen") if stage == "eval" else ("train", "dev", "unseen", "problems")
     seed = draft.sections.get("seed", 0)
     try:
         return [load_data(data, stage, seed=seed, parts=parts, place=place)]
     except UserError as first:
         dev = data.dev if isinstance(data.dev, list) else []
         errors: list[UserError] = []
-        for part, sources in (("train", data.train), ("dev", dev), ("unseen", data.unseen)):
+        for part, sources in (
+            ("train", data.train),
+            ("dev", dev),
+            ("unseen", data.unseen),
+            ("problems", data.problems),
+        ):
             for index, source in enumerate(sources):
                 moved = _moved("data.train[0]", f"data.{part}[{index}]", place)
                 with _collected(errors):
-                    load_data(Data(train=[source]), stage, seed=seed, place=moved)
+                    load_data(Data(train=[source]), "rlvr" if part == "problems" else stage, seed=seed, place=moved)
         raise UserErrors(errors or [first]) from None
 
 
@@ -122,7 +127,12 @@ def _moved(key: str, to: str, place: Callable[[str], str]) -> Callable[[str], st
 
 
 def _rows_report(rows: Loaded) -> list[str]:
-    counts = {"train": len(rows.train), "dev": len(rows.dev), "unseen": len(rows.unseen)}
+    counts = {
+        "train": len(rows.train),
+        "dev": len(rows.dev),
+        "unseen": len(rows.unseen),
+        "held-out problem": len(rows.problems),
+    }
     listed = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
     return [f"data: {listed} rows", *(f"  {note}" for note in rows.notes)]
 

@@ -33,7 +33,7 @@ def make_absolute(data: dict[str, Any], base_of: Callable[[Loc], Path]) -> None:
     """Make a raw recipe's local paths absolute, in place; `base_of` says what each is relative to."""
     for loc in _path_locs(data):
         path, base_dir = value_at(data, loc), base_of(loc).absolute()
-        if isinstance(path, str) and path and (loc[0] != "data" or is_local(path, base_dir)):
+        if isinstance(path, str) and path and (loc[0] not in ("data", "eval") or is_local(path, base_dir)):
             value_at(data, loc[:-1])[loc[-1]] = os.path.normpath(base_dir / Path(path).expanduser())
 
 
@@ -49,7 +49,11 @@ def grader_paths(graders: Any, loc: Loc = ("graders",)) -> list[Loc]:
 def _path_locs(data: dict[str, Any]) -> list[Loc]:
     """Return where a recipe of this shape has paths, whether something stands there or not."""
     locs: list[Loc] = [("model", "chat_template"), ("launch", "hostfile"), *grader_paths(data.get("graders"))]
-    for key in (("data", "train"), ("data", "dev"), ("data", "unseen")):
+    variants = value_at(data, ("eval", "prompts"))
+    shots: list[Loc] = [
+        ("eval", "prompts", i, "shots") for i in range(len(variants) if isinstance(variants, list) else 0)
+    ]
+    for key in (("data", "train"), ("data", "dev"), ("data", "unseen"), ("data", "problems"), *shots):
         listed = value_at(data, key)
         locs += [(*key, index, "path") for index in range(len(listed) if isinstance(listed, list) else 0)]
     return locs

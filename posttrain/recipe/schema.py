@@ -113,6 +113,11 @@ class Data(Section):
         description="Held-out rows looked at while training: {fraction: 0.05} of train, or sources.",
     )
     unseen: list[Source] = Field(default_factory=list, description="Held-out rows scored only by `eval --unseen`.")
+    problems: list[Source] = Field(
+        default_factory=list,
+        description="Held-out problems, as rlvr and eval have them under dev, that sft, dpo and kto sample and grade "
+        "at each look.",
+    )
     system: str | None = Field(default=None, description="System prompt for the rows that have none.")
 
 
@@ -135,6 +140,54 @@ class Rollout(Section):
         ge=1,
         description="Problems with a longer prompt are left out, and counted; absent: no limit.",
     )
+    max_grader_errors: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Largest share of completions that may be left without a verdict (a judge is down, a grader "
+        "failed) before a run or a look stops.",
+    )
+
+
+class Bar(Section):
+    """What a figure must reach, so that `eval` ends with exit code 0; without it, with 3."""
+
+    at_least: float | None = Field(default=None, description="The figure itself, as a share: 0.6 is 60%.")
+    gain_above: float | None = Field(
+        default=None,
+        description="The low end of the 95% interval of the difference to the baseline; 0: surely no worse.",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Bar:
+        if self.at_least is None and self.gain_above is None:
+            raise ValueError("say at_least, gain_above or both")
+        return self
+
+
+class PromptVariant(Section):
+    """Another way to ask the same problems: prompting is the first thing to try."""
+
+    name: str = Field(min_length=1, description="Its name in the table.")
+    system: str | None = Field(default=None, description="The system prompt, in place of the problem's own.")
+    template: str = Field(default="{prompt}", description="The last user turn; {prompt} stands for the problem's own.")
+    shots: list[Source] = Field(
+        default_factory=list,
+        description="Conversations to show before the problem, as rows for sft; `limit: 4` takes four.",
+    )
+
+    @model_validator(mode="after")
+    def _asks(self) -> PromptVariant:
+        if "{prompt}" not in self.template:
+            raise ValueError("the template leaves the problem out: write {prompt} where it belongs")
+        return self
+
+
+class Signal(Section):
+    """What rlvr samples of its training problems before the first step, to see whether there is anything to learn;
+    `posttrain signal` looks at all of them."""
+
+    problems: int = Field(default=16, ge=0, description="Training problems to sample; 0: start without looking.")
 
 
 class Eval(Section):
@@ -152,6 +205,21 @@ class Eval(Section):
         default=None,
         description="Keep as final/ the checkpoint best by this held-out metric (loss, reward, pass@1 …).",
     )
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop training after this many looks without a better best_by."
+    )
+    group_by: str | None = Field(
+        default=None,
+        description="A field of the problems, such as a passage or a customer: problems that share its value are not "
+        "independent, and standard errors are clustered by it.",
+    )
+    prompts: list[PromptVariant] = Field(
+        default_factory=list, description="Ways to ask, each a line of the table for every model; eval only."
+    )
+    require: dict[str, Bar] = Field(
+        default_factory=dict,
+        description="What each model but the baseline must reach, by figure (pass@1 …); eval only.",
+    )
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Eval:
@@ -160,6 +228,11 @@ class Eval(Section):
                 f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, not {self.samples}: "
                 "change samples or k"
             )
+        if self.patience is not None and self.best_by is None:
+            raise ValueError("patience counts looks without a better best_by: say which metric that is")
+        names = [variant.name for variant in self.prompts]
+        if len(set(names)) < len(names):
+            raise ValueError("two prompts have one name")
         return self
 
 
@@ -203,6 +276,7 @@ class Recipe(Section):
     graders: list[AnyGrader] = Field(default_factory=list, description="How a completion is judged.")
     rollout: Rollout = Field(default_factory=Rollout, description="How completions are sampled.")
     eval: Eval = Field(default_factory=Eval, description="The look at held-out rows.")
+    signal: Signal = Field(default_factory=Signal, description="The look before rlvr starts.")
     launch: Launch = Field(default_factory=Launch, description="Where it runs.")
 
     @model_validator(mode="after")
@@ -230,24 +304,45 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.dev", "missing: eval needs problems; list sources under data.dev or data.unseen"))
     if stage in ("rlvr", "eval") and "graders" in parts and not parts["graders"]:
         wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
-    if stage in ("sft", "dpo", "kto") and parts.get("graders"):
-        wrong.append(("graders", f"{stage} does not read graders: they belong in rlvr and eval recipes"))
+    wrong += _misfits_of_looks(stage, parts)
     if "eval" in parts and "data" in parts and (best_by := parts["eval"].best_by):
-        held_out = held_out_metrics(stage, parts["eval"])
+        held_out = held_out_metrics(stage, parts["eval"], with_problems=bool(parts["data"].problems))
+        sampled = best_by in held_out_metrics("rlvr", parts["eval"])
         if best_by not in held_out:
-            suggestion = did_you_mean(best_by, held_out)
-            wrong.append(("eval.best_by", f"{stage} has no held-out metric {best_by!r}.{suggestion}"))
-        elif parts["data"].dev is None:
+            hint = ": that needs data.problems and graders" if sampled else f".{did_you_mean(best_by, held_out)}"
+            wrong.append(("eval.best_by", f"{stage} has no held-out metric {best_by!r}{hint}"))
+        elif parts["data"].dev is None and not (sampled and parts["data"].problems):
             wrong.append(("eval.best_by", "needs held-out rows to compare checkpoints by: add data.dev"))
     return wrong
 
 
-def held_out_metrics(stage: str, look: Eval) -> tuple[str, ...]:
+def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for what a look at held-out problems lacks, or another stage has no use for."""
+    wrong: list[tuple[str, str]] = []
+    problems = "data" in parts and bool(parts["data"].problems)
+    if stage in ("sft", "dpo", "kto") and {"graders", "data"} <= parts.keys():
+        if parts["graders"] and not problems:
+            wrong.append(("graders", f"{stage} grades held-out problems only: list them under data.problems"))
+        if problems and not parts["graders"]:
+            wrong.append(("data.problems", "add graders: they say how a completion is judged"))
+    if stage in ("rlvr", "eval") and problems:
+        wrong.append(("data.problems", f"the held-out problems of {stage} are data.dev"))
+    if "eval" in parts and stage != "eval":
+        for key in ("prompts", "require"):
+            if getattr(parts["eval"], key):
+                wrong.append((f"eval.{key}", f"belongs in an eval recipe, not in one for {stage}"))
+    if {"eval", "rollout"} <= parts.keys() and parts["rollout"].temperature == 0 and parts["eval"].samples > 1:
+        wrong.append(("eval.samples", "greedy sampling gives the same completion each time: set samples: 1 and k: [1]"))
+    return wrong
+
+
+def held_out_metrics(stage: str, look: Eval, *, with_problems: bool = False) -> tuple[str, ...]:
     """Return the metrics that a stage's checkpoints can be compared by; all but ``loss`` are better when higher."""
+    sampled = ("reward", *(f"pass@{k}" for k in look.k))
     return {
         "sft": ("loss", "mean_token_accuracy"),
         "dpo": ("loss", "rewards/accuracies", "rewards/margins"),
         "kto": ("loss", "rewards/margins"),
-        "rlvr": ("reward", *(f"pass@{k}" for k in look.k)),
+        "rlvr": sampled,
         "eval": (),
-    }[stage]
+    }[stage] + (sampled if with_problems else ())

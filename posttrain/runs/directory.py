@@ -35,8 +35,8 @@ SAMPLES, CHECKPOINTS, FINAL, ADAPTER, LINEAGE = "samples", "checkpoints", "final
 
 State = Literal["new", "resume", "finished"]
 
-# What may differ between two starts of the same run: where it runs and where it is written.
-_PLACE_KEYS = ("out", "launch")
+# What may differ between two starts of the same run: where it runs, where it is written, the look before it.
+_PLACE_KEYS = ("out", "launch", "signal")
 _FILE_KEYS = ("path", "revision", "chat_template")
 
 
@@ -57,8 +57,8 @@ def read_json(path: Path) -> Any:
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:
-    """Return the sha256 of what a recipe asks for. Where it runs, where it writes and where its files lie do not
-    count: rows are in the data digest, the model in the parent's, other files in `file_digests`."""
+    """Return the sha256 of what a recipe asks for. Where it runs, where it writes, where its files lie and the look
+    before it do not count: rows are in the data digest, the model in the parent's, others in `file_digests`."""
     asked = {key: value for key, value in recipe.items() if key not in (*_PLACE_KEYS, "data")}
     asked["model"] = {key: value for key, value in recipe["model"].items() if key not in _FILE_KEYS}
     for loc in grader_paths(recipe.get("graders")):

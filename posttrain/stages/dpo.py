@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from posttrain.stages.job import Job
+from posttrain.stages.look import looking
 from posttrain.stages.preference import make_preference_trainer
 
 
@@ -12,8 +13,8 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL DPOTrainer whose reference is the parent model."""
     from trl import DPOTrainer
 
-    class Trainer(DPOTrainer):
-        """DPOTrainer over rows that are tokenized already."""
+    class Trainer(looking(job), DPOTrainer):  # type: ignore[misc]  # a mixin made for this job
+        """DPOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, *args, **kwargs):
             return dataset

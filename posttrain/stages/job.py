@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.records import Problem
+from posttrain.engines.sampling import Prompt
+from posttrain.graders import Grader
 from posttrain.recipe.schema import Recipe
 
 if TYPE_CHECKING:
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One stage about to train. The problems are RLVR's, in the order of the datasets' rows; else empty."""
+    """One stage about to train.
+
+    `dev_dataset` has the rows of the held-out loss; RLVR has none. `problems`, with their `prompts`, are what is
+    sampled and graded at each look. `train_problems` are RLVR's, in the order of the data set's rows; else empty.
+    """
 
     recipe: Recipe
     run: Path
@@ -30,8 +36,17 @@ class Job:
     peft_config: LoraConfig | None
     train_dataset: Dataset
     dev_dataset: Dataset | None
+    problems: list[Problem]
+    prompts: list[Prompt]
     train_problems: list[Problem]
-    dev_problems: list[Problem]
+    graders: list[Grader]
+
+    @property
+    def eval_dataset(self) -> Dataset | None:
+        """What the trainer is given to evaluate. Where looks only sample it still asks for rows, and reads none."""
+        if self.dev_dataset is None and self.problems:
+            return self.train_dataset.select(range(min(8, len(self.train_dataset))))
+        return self.dev_dataset
 
 
 def as_dataset(rows: list[dict[str, Any]]) -> Dataset:

@@ -25,7 +25,7 @@ def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
         ref_model=load_reference(job.parent, job.recipe.model) if keeps_reference else None,
         args=job.arguments,
         train_dataset=job.train_dataset,
-        eval_dataset=job.dev_dataset,
+        eval_dataset=job.eval_dataset,
         processing_class=job.tokenizer,
         peft_config=job.peft_config,
     )

@@ -13,7 +13,10 @@ from typing import Any
 from posttrain import __version__
 from posttrain.data.load import Loaded, load_data
 from posttrain.data.records import Problem, Record
+from posttrain.engines.sampling import Prompt
 from posttrain.errors import Stopped
+from posttrain.evals.held_out import prompts_of
+from posttrain.graders import build_all
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
@@ -67,7 +70,7 @@ def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
     trainer._total_train_tokens = max((row.get("num_tokens") or 0 for row in rows), default=0)
     every = directory.read_json(checkpoint / "trainer_state.json")["eval_steps"]
     looked = any(row["step"] == step for row in dev_rows(rows))
-    job.arguments.eval_on_start = bool(job.dev_dataset) and step % every == 0 and not looked
+    job.arguments.eval_on_start = job.eval_dataset is not None and step % every == 0 and not looked
     return max((row.get("seconds") or 0.0 for row in rows), default=0.0)
 
 
@@ -80,10 +83,13 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
 
     say(f"loading {parent.name}")
     set_seed(recipe.seed)  # before the trainer is made: it draws the adapters
-    arguments = make_arguments(recipe, run, has_dev=bool(loaded.dev), dtype=compute_dtype(recipe.model))
+    has_looks = bool(loaded.dev or loaded.problems)
+    arguments = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
     tokenizer = load_tokenizer(parent, recipe.model)
+    rlvr = recipe.stage == "rlvr"
     train_rows, train_problems = _tokenize(recipe, arguments, tokenizer, loaded.train, "train")
-    dev_rows, dev_problems = _tokenize(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
+    dev_rows, _ = ([], []) if rlvr else _tokenize(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
+    problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train_rows)
     return Job(
@@ -96,9 +102,23 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
         peft_config=make_lora(recipe.model.lora) if recipe.model.lora else None,
         train_dataset=as_dataset(train_rows),
         dev_dataset=as_dataset(dev_rows) if dev_rows else None,
+        problems=problems,
+        prompts=prompts,
         train_problems=train_problems,
-        dev_problems=dev_problems,
+        graders=build_all(recipe.graders, run),
     )
+
+
+def _prompts(recipe: Recipe, tokenizer: Any, records: Sequence[Any]) -> tuple[list[Problem], list[Prompt]]:
+    """Return the problems to look at, with what an engine is asked; say which were left out for their length."""
+    from posttrain.data.tokenize import tokenize_problems
+
+    if not records:
+        return [], []
+    done = tokenize_problems(records, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
+    say(f"dev problems: {done.summary}")
+    kept = [records[row["index"]] for row in done.rows]
+    return kept, prompts_of(kept, [row["prompt_ids"] for row in done.rows])
 
 
 def _limited(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
@@ -149,7 +169,7 @@ def _follow(trainer: Any, job: Job, started: float) -> Any:
     """Attach what follows the run; return the signal watcher. `started` is when it would have begun in one go."""
     from transformers.trainer_callback import PrinterCallback
 
-    from posttrain.stages.watch import MetricsWriter, NothingToLearn, ProgressLine, StopOnSignal
+    from posttrain.stages.watch import MetricsWriter, NothingToLearn, Patience, ProgressLine, StopOnSignal
 
     stop = StopOnSignal()
     trainer.remove_callback(PrinterCallback)
@@ -160,6 +180,8 @@ def _follow(trainer: Any, job: Job, started: float) -> Any:
         stop,
     ):
         trainer.add_callback(callback)
+    if job.recipe.eval.patience is not None:
+        trainer.add_callback(Patience(job.recipe.eval.patience))
     return stop
 
 
@@ -177,7 +199,11 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "tokens": int(state.num_input_tokens_seen or rows[-1].get("num_tokens") or 0) if rows else 0,
         "seconds": round(time.time() - started, 1),
         "train": train_settings(job.recipe),
-        "rows": {"train": len(job.train_dataset), "dev": len(job.dev_dataset or ())},
+        "rows": {
+            "train": len(job.train_dataset),
+            "dev": len(job.dev_dataset or ()),
+            "problems": len(job.problems),
+        },
         "versions": {"posttrain": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _LIBRARIES},
         "hardware": _hardware(trainer),

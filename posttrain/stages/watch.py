@@ -69,6 +69,28 @@ class NothingToLearn(TrainerCallback):
             )
 
 
+class Patience(TrainerCallback):
+    """Stops training after a number of looks without a better `eval.best_by`.
+
+    The trainer's state knows the best look so far, and is what a resumed run goes on with.
+    """
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics=None, **_: Any
+    ):
+        value = (metrics or {}).get(args.metric_for_best_model)
+        if value is None or state.best_metric is None:
+            return
+        better = value > state.best_metric if args.greater_is_better else value < state.best_metric
+        waited = (state.global_step - (state.best_global_step or 0)) / state.eval_steps
+        if not better and waited >= self.looks and state.global_step < state.max_steps:
+            say(f"no better {str(args.metric_for_best_model).removeprefix('eval_')} in {self.looks} looks: stopping")
+            control.should_training_stop = True
+
+
 class ProgressLine(TrainerCallback):
     """A bar with ETA, loss and tokens/s on a terminal; plain lines elsewhere. All of it on stderr."""
 

@@ -85,7 +85,7 @@ BAD = [
     ("launch: {offload: [cpu]}", "a.yaml:4 launch.offload[0]: must be 'optimizer' or 'parameters', not \"cpu\""),
     ("launch: {offload: [parameters]}", "a.yaml:4 launch: offload: [parameters] needs zero: 3"),
     ("rollout: {temperature: .nan}", "a.yaml:4 rollout.temperature: must be at least 0, not NaN"),
-    ("graders: [{type: number}]", "a.yaml:4 graders: sft does not read graders: they belong in rlvr and eval recipes"),
+    ("graders: [{type: number}]", "a.yaml:4 graders: sft grades held-out problems only: list them under data.problems"),
     ("graders: [{type: numbr}]", "a.yaml:4 graders[0].type: must be 'number', 'string', 'pattern', 'choice', 'math' or 'python', not \"numbr\". Did you mean 'number'?"),
     ("graders:\n  -\n    weight: 1", "a.yaml:6 graders[0].type: missing: 'number', 'string', 'pattern', 'choice', 'math' or 'python'"),
     ("graders:\n  - type: number\n    weight: 0\n    tolerance: -1", "a.yaml:6 graders[0].weight: must be above 0, not 0\na.yaml:7 graders[0].tolerance: must be at least 0, not -1"),

@@ -65,6 +65,12 @@ def _problem(prompt: list[Message], row: Row, spent: set[str], place: str) -> Pr
     return Problem(prompt, fields | {"prompt": text_of(prompt)}, tools_of(row, place), place)
 
 
+def problem_row(problem: Problem) -> dict[str, Any]:
+    """Return a row that reads back as the same problem, whatever format it came from."""
+    fields = {key: value for key, value in problem.fields.items() if key != "prompt"}
+    return {"messages": problem.prompt, **fields}
+
+
 FORMATS: dict[str, Format] = {
     "prompt_answer": Format(
         "prompt/answer",

@@ -1,0 +1,102 @@
+"""One look of an opened model at some problems, kept in a file so that it can be gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from posttrain.data.records import Problem
+from posttrain.engines.sampling import Sampling
+from posttrain.evals.candidate import Opened
+from posttrain.evals.held_out import sample_and_grade
+from posttrain.evals.kept import look_again
+from posttrain.evals.summary import Graded
+from posttrain.graders.grade import Grader
+from posttrain.recipe.schema import Recipe
+from posttrain.runs import directory
+
+
+def take_look(
+    opened: Opened,
+    problems: Sequence[Problem],
+    graders: Sequence[Grader],
+    sampling: Sampling,
+    *,
+    label: str,
+    keep: Path | None,
+    graded_by: str,
+    max_errors: float,
+) -> list[Graded]:
+    """Return the problems that the model can take, sampled and graded, with progress on stderr.
+
+    Completions are kept in the file `keep`, and not drawn again when it has them.
+    """
+    kept, prompts = opened.prompts(problems)
+    asked = [problems[i] for i in kept]
+
+    def draw(indices: Sequence[int]) -> Iterator[tuple[int, Graded]]:
+        some, their = [asked[i] for i in indices], [prompts[i] for i in indices]
+        drawn = sample_and_grade(opened.engine, some, their, graders, sampling, max_errors=max_errors)
+        for number, row in drawn if indices else ():
+            yield indices[number], row
+
+    with TemporaryDirectory() as nowhere, progress(label, len(asked) * sampling.samples) as advance:
+        path = keep or Path(nowhere) / "samples.jsonl"
+        return look_again(path, asked, sampling.samples, graders, graded_by, draw, advance)
+
+
+def graders_digest(recipe: Recipe) -> str:
+    """Return what tells the recipe's graders from others: their settings, and the files that they are made of."""
+    dumped = recipe.model_dump(mode="json")
+    files = {key: digest for key, digest in directory.file_digests(dumped).items() if key.startswith("graders")}
+    return short_digest({"graders": dumped["graders"], "files": files})
+
+
+def short_digest(document: Mapping[str, Any]) -> str:
+    """Return eight hexadecimal digits that change when the document does, for names of files."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def file_name(name: str) -> str:
+    """Return a model's name as part of a file name."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "model"
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Any]:
+    """Give a function to call with the number of completions just finished; a bar on a terminal, else lines now and
+    then, and one line at the end."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    started = said = time.monotonic()
+    done = 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+
+        def advance(completions: int) -> None:
+            nonlocal done, said
+            done += completions
+            bar.advance(task, completions)
+            now = time.monotonic()
+            if not console.is_terminal and now - said > _LINE_SECONDS and done < total:
+                said = now
+                left = (now - started) / done * (total - done)
+                print(f"{label}: {done:,} of {total:,} completions, about {left:,.0f} s left", file=sys.stderr)
+
+        yield advance
+    print(f"{label}: {done:,} completions in {time.monotonic() - started:,.0f} s", file=sys.stderr)
+
+
+_LINE_SECONDS = 15.0
