@@ -34,6 +34,7 @@ EXCEPTIONS = {
     ("evals", "stages"): "the terminal's silence, inside a function",
     ("recipe", "data"): "check, inside functions",
     ("recipe", "model"): "check, inside functions",
+    ("recipe", "evals"): "check of an eval's examples, inside a function",
     ("recipe", "stages"): "check of batch sizes, inside a function",
     ("stages", "launch"): "the DeepSpeed configuration",
 }
@@ -84,6 +85,8 @@ LIGHT = [
     "posttrain.runs.listing",
     "posttrain.stages.arguments",
     "posttrain.evals.compare",
+    "posttrain.evals.attempts",
+    "posttrain.evals.offline",
 ]
 
 

@@ -200,10 +200,12 @@ def test_the_yaml_is_a_recipe_a_part_of_one_or_a_grader(block: Block, tmp_path: 
 
 def loads_within_a_recipe(part: str, path: Path) -> bool:
     """Tell whether the sections in `part` are valid in a short recipe of some stage."""
-    for stage in ("sft", "dpo", "kto", "rlvr"):
+    for stage in ("sft", "dpo", "kto", "rlvr", "eval"):
         recipe: dict[str, Any] = {"stage": stage, "out": "runs/shown"}
         recipe["data"] = {"train": [{"path": "rows.jsonl"}], "dev": {"fraction": 0.1}}
-        recipe |= {"graders": [{"type": "number"}]} if stage == "rlvr" else {}
+        if stage == "eval":
+            recipe["data"] = {"dev": [{"path": "rows.jsonl"}]}
+        recipe |= {"graders": [{"type": "number"}]} if stage in ("rlvr", "eval") else {}
         path.write_text(dump_yaml(recipe | read_yaml(part, "part").data), encoding="utf-8")
         try:
             load_recipe(path, stage=stage)

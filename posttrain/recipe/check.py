@@ -39,6 +39,8 @@ def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None
     rows: list[Loaded] = []
     with _collected(errors):
         rows += _load_rows(draft, place)
+    with _collected(errors):
+        _check_shots(draft, place)
     listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen, *part.problems)]
     problems = [row for row in listed if isinstance(row, Problem)]
     report += [line for part in rows for line in _rows_report(part)]
@@ -120,6 +122,15 @@ def _load_rows(draft: Draft, place: Callable[[str], str]) -> list[Loaded]:
                 with _collected(errors):
                     load_data(Data(train=[source]), "rlvr" if part == "problems" else stage, seed=seed, place=moved)
         raise UserErrors(errors or [first]) from None
+
+
+def _check_shots(draft: Draft, place: Callable[[str], str]) -> None:
+    """Read the examples that an eval recipe's prompts show."""
+    from posttrain.evals.prompting import read_shots
+
+    variants = draft.sections["eval"].prompts if "eval" in draft.sections else []
+    for index, variant in enumerate(variants):
+        read_shots(variant, f"eval.prompts[{index}]", seed=0, place=place)
 
 
 def _moved(key: str, to: str, place: Callable[[str], str]) -> Callable[[str], str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.errors import UserErrors
+from posttrain.errors import UserError, UserErrors
 from posttrain.recipe.check import check_problems, check_recipe
 from posttrain.recipe.load import load_recipe
 
@@ -116,3 +116,14 @@ def test_checking_imports_nothing_heavy(recipe):
     )
     run = subprocess.run([sys.executable, "-c", code, str(recipe)], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_examples_of_an_eval_are_read(tmp_path: Path) -> None:
+    (tmp_path / "dev.jsonl").write_text('{"prompt": "2+2?", "answer": 4}\n')
+    path = tmp_path / "eval.yaml"
+    path.write_text(
+        "stage: eval\ndata: {dev: [{path: dev.jsonl}]}\ngraders: [{type: number}]\n"
+        "eval:\n  prompts:\n    - name: shots\n      shots: [{path: shots.jsonl}]\n"
+    )
+    with pytest.raises(UserError, match=r"eval\.yaml:\d eval\.prompts\[0\]\.shots\[0\]\.path.*no file"):
+        check_recipe(path)
