@@ -17,7 +17,7 @@ from posttrain.graders.template import Variable, as_text, look_up, parse
 
 # Of ChatML, Llama 2 and 3, Gemma, Mistral, Phi and DeepSeek. Servers read these in a message as the real tokens.
 _CONTROL = re.compile(
-    r"<(?=[|\uff5c][^\s<>|\uff5c]{1,40}[|\uff5c]>|/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn)>|<?/?SYS>)"
+    r"<(?=[|\uff5c][^\s<>|\uff5c]{1,40}[|\uff5c]>|/?(?:s|bos|eos|pad|unk|start_of_turn|end_of_turn)>|</?SYS>>)"
     r"|\[(?=/?(?:INST|SYSTEM_PROMPT|TOOL_CALLS|AVAILABLE_TOOLS|TOOL_RESULTS)\])"
 )
 

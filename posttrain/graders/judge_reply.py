@@ -107,9 +107,14 @@ def _marked_numbers(text: str, high: float) -> list[float]:
 
 
 def _number(text: str, high: float, *, alone: bool = False) -> float | None:
-    """Return the number that a text begins with, or `alone` is; NaN on a scale that does not end at `high`."""
+    """Return the number that a text begins with, or `alone` is; NaN on a scale that does not end at `high`.
+
+    On a line below its mark the number stands alone too: "rating:", then "1. Poor" begins a list.
+    """
     match = _VALUE.match(text)
-    if not match or match["more"] or (alone and text[match.end() :].strip(_AROUND)):
+    if not match or match["more"]:
+        return None
+    if (alone or "\n" in text[: match.start("value")]) and text[match.end() :].partition("\n")[0].strip(_AROUND):
         return None
     if (match["of"] and float(match["of"]) != high) or (match["percent"] and high != 100):
         return math.nan

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
+
 import pytest
 
 from posttrain.graders.judge_reply import read_label, read_score
@@ -38,6 +42,8 @@ SCORES: list[tuple[str, tuple[float, float], float | None]] = [
     ("Score: 0-5", (0, 5), None),
     ("Score: 4 or 5", (0, 5), None),
     ("Score: N/A", (0, 5), None),
+    ("Score:\n\n**4**\n\nIt is right.", (0, 5), 4),
+    ("Rating:\n1. Poor\n2. Fair", (0, 5), None),
     ("Score: 4,5", (0, 5), None),
     ("Score: 1.0.2", (0, 5), None),
     ("Score: 4th", (0, 5), None),
@@ -101,3 +107,19 @@ LABELS: list[tuple[str, list[str], str | None]] = [
 @pytest.mark.parametrize(("reply", "labels", "label"), LABELS)
 def test_label(reply: str, labels: list[str], label: str | None) -> None:
     assert read_label(reply, labels) == label
+
+
+def test_real_texts_that_are_no_verdicts_give_none(shared_data: Path) -> None:
+    with gzip.open(shared_data / "dpo" / "llmbar.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    with gzip.open(shared_data / "dpo" / "pandalm_testset.jsonl.gz", "rt", encoding="utf-8") as file:
+        pandalm = [json.loads(line) for line in file]
+    texts = [row[key] for row in rows for key in ("output_1", "output_2")]
+    texts += [row[key] for row in pandalm for key in ("response1", "response2")]
+    assert len(texts) == 2836
+    assert [text for text in texts if isinstance(read_score(text, 0, 1), float)] == []
+    # Those that are a number, or the answer to "give it a score".
+    scored = [text for text in texts if isinstance(read_score(text, 0, 10), float)]
+    assert len(scored) == 7 and all(len(text) < 60 for text in scored)
+    labelled = [text for text in texts if read_label(text, ["correct", "incorrect"])]
+    assert labelled == ["Correct."]
