@@ -114,7 +114,8 @@ def _number(text: str, high: float, *, alone: bool = False) -> float | None:
     match = _VALUE.match(text)
     if not match or match["more"]:
         return None
-    if (alone or "\n" in text[: match.start("value")]) and text[match.end() :].partition("\n")[0].strip(_AROUND):
+    end = max(match.end("value"), match.end("of"), match.end("percent"))
+    if (alone or "\n" in text[: match.start("value")]) and text[end:].partition("\n")[0].strip(_AROUND):
         return None
     if (match["of"] and float(match["of"]) != high) or (match["percent"] and high != 100):
         return math.nan

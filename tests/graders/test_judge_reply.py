@@ -114,8 +114,8 @@ def test_real_texts_that_are_no_verdicts_give_none(shared_data: Path) -> None:
         rows = [json.loads(line) for line in file]
     with gzip.open(shared_data / "dpo" / "pandalm_testset.jsonl.gz", "rt", encoding="utf-8") as file:
         pandalm = [json.loads(line) for line in file]
-    texts = [row[key] for row in rows for key in ("output_1", "output_2")]
-    texts += [row[key] for row in pandalm for key in ("response1", "response2")]
+    texts = [str(row[key]) for row in rows for key in ("output_1", "output_2")]
+    texts += [str(row[key]) for row in pandalm for key in ("response1", "response2")]
     assert len(texts) == 2836
     assert [text for text in texts if isinstance(read_score(text, 0, 1), float)] == []
     # Those that are a number, or the answer to "give it a score".
