@@ -15,13 +15,12 @@ from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling, see
 def engine(endpoint: Endpoint) -> Engine:
     """Return the engine that asks the endpoint, for `Sampling.batch_size` completions at a time.
 
-    A completion that the endpoint did not give has an `error`. Raises UserError, at the first prompt, when a
-    trial shows that the endpoint cannot be asked or does not know the parameters.
+    A completion that the endpoint did not give has an `error`. Raises UserError, before the first prompt, as
+    `agreed` does.
     """
 
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        client = connect(endpoint)
-        options = client.agree([{"role": "user", "content": "Hello"}], _options(sampling))
+        client, options = connect(endpoint), agreed(endpoint, sampling)
         gate = asyncio.Semaphore(sampling.batch_size)
         asked: dict[Future[Reply], int] = {
             client.submit(_sent(prompt), _of(prompt, n, options, sampling.seed), gate): index
@@ -40,6 +39,14 @@ def engine(endpoint: Endpoint) -> Engine:
                 future.cancel()
 
     return sample
+
+
+def agreed(endpoint: Endpoint, sampling: Sampling) -> dict[str, Any]:
+    """Return the parameters that the endpoint takes for this sampling, by a trial of a few tokens.
+
+    Raises UserError when it cannot be asked, or does not take what the sampling needs.
+    """
+    return connect(endpoint).agree([{"role": "user", "content": "Hello"}], _options(sampling))
 
 
 def _options(sampling: Sampling) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -197,6 +200,31 @@ def test_no_key_in_any_grade_or_setting(chat_server, monkeypatch: pytest.MonkeyP
     assert grades[0].score == 1 and error_kind(grades[1].error) == "model_grader_server_error"
     assert "Incorrect API key provided: Bearer ***" in grades[1].error
     assert "s3cret" not in repr(grades) + settings.model_dump_json()
+
+
+@pytest.mark.slow
+def test_the_command_shows_no_key(chat_server, tmp_path: Path) -> None:
+    grader = {"type": "score_model", "model": "m", "input": INPUT, "max_retries": 0, "base_url": chat_server.base_url}
+    (tmp_path / "judge.json").write_text(json.dumps(grader), encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text('{"completion": "Rome", "answer": "Paris"}\n', encoding="utf-8")
+    environ = os.environ | {"OPENAI_API_KEY": "sk-s3cret", "OPENAI_LOG": "debug"}
+
+    def grade(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "posttrain", "grade", "judge.json", "rows.jsonl", *flags]
+        return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+
+    chat_server.script({}, {"key": "other"})
+    failed, refused, traced = grade("--json"), grade(), grade("--debug")
+    assert failed.returncode == 0 and "model_grader_server_error: HTTP 401" in failed.stdout
+    assert refused.returncode == 2
+    assert "Traceback" in traced.stderr
+    for done in (refused, traced):
+        assert "HTTP 401: Incorrect API key provided: Bearer ***" in done.stderr
+    grader["base_url"] = chat_server.base_url.replace("://", "://me:s3cret@")
+    (tmp_path / "judge.json").write_text(json.dumps(grader), encoding="utf-8")
+    address = grade()
+    assert address.returncode == 2 and "judge.json:1 base_url: a URL with a user name" in address.stderr
+    assert "s3cret" not in "".join(done.stdout + done.stderr for done in (failed, refused, traced, address))
 
 
 @pytest.mark.parametrize("name", ["clause_matching_model_grader", "countdown_score_model_grader", "zava_grader"])
