@@ -17,6 +17,7 @@ from posttrain.data.records import Problem
 from posttrain.engines.sampling import Completion
 from posttrain.errors import UserError
 from posttrain.evals.held_out import Graded, summarize
+from posttrain.evals.offline import read_grader
 from posttrain.graders import AnyGrader, BadProblem, Grader, build, check_problem, grade_all
 from posttrain.graders.grade import error_kind
 
@@ -232,7 +233,7 @@ def test_openais_published_graders_work_as_they_are(
     chat_server, shared_data: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", chat_server.base_url)
-    settings = PARSE.validate_python(json.loads((shared_data / "rft" / f"{name}.json").read_text(encoding="utf-8")))
+    settings: Any = read_grader(shared_data / "rft" / f"{name}.json")
     assert (settings.range, settings.pass_threshold) == (([0, 5], 5) if "countdown" in name else ([0, 1], 0.5))
     chat_server.script({"content": "Score: 1\nReasoning: as asked"})
     grader = build(settings, Path())
