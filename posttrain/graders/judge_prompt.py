@@ -22,6 +22,13 @@ _CONTROL = re.compile(
 )
 
 
+def check_template(text: str) -> str:
+    """Return the text; raises ValueError when it asks for what no item and no sample here has."""
+    if any(isinstance(part, Variable) and part.path[0] == "output_tools" for part in parse(text)):
+        raise ValueError("sample.output_tools: a completion here is a text; its tool calls are in sample.output_text")
+    return text
+
+
 class TextPart(BaseModel):
     """A part of a message."""
 
@@ -33,8 +40,7 @@ class TextPart(BaseModel):
     @field_validator("text")
     @classmethod
     def _is_a_template(cls, text: str) -> str:
-        parse(text)
-        return text
+        return check_template(text)
 
 
 def _of_text(content: Any) -> Any:
@@ -44,7 +50,7 @@ def _of_text(content: Any) -> Any:
         if isinstance(kind, str) and re.search("image|audio|file|video", kind):
             raise ValueError(f"a part of type {kind!r} cannot be sent: judges get text alone")
         if isinstance(part, str):
-            parse(part)
+            check_template(part)
     return content
 
 
