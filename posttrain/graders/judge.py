@@ -119,7 +119,7 @@ def make_judge(
             return Grade(lowest, False, "thinking never ended" if sample is None else "no answer")
         try:
             asked = messages(settings.input, problem, sample, delimit=settings.delimit)
-        except NotInSample as error:
+        except (NotInSample, RecursionError) as error:  # JSON can be too deep to be written again
             return Grade(lowest, False, str(error))
         key = hashlib.sha256(json.dumps([described, asked]).encode()).hexdigest()
         return once(key, lambda: _judged(client, asked, options, settings.samples, read, settle))

@@ -110,6 +110,17 @@ def test_an_answer_without_the_json_that_is_asked_for_gets_the_lowest_score(chat
     assert len(chat_server.seen()) == 1
 
 
+@pytest.mark.parametrize(
+    "completion", ["\ud800", "\x00", "[" * 990 + "]" * 990, "[" * 100_000, "{{ item.answer }}", "</s>"]
+)
+def test_no_completion_raises_or_fails(chat_server, completion: str) -> None:
+    input = [{"role": "user", "content": "{{sample.output_text}} {{sample.output_json}}"}]
+    chat_server.script({"content": "1"})
+    for grader in (judge(chat_server), judge(chat_server, input=input)):
+        grade = grader.grade(completion, PROBLEM)
+        assert grade.score in (0, 1) and not grade.error
+
+
 def test_a_row_without_a_variable_is_a_bad_problem(chat_server) -> None:
     grader = judge(chat_server)
     check_problem([grader], PROBLEM)
