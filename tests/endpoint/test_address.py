@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from posttrain.endpoint import Endpoint, checked_url, connect, parse_endpoint
@@ -57,3 +59,9 @@ def test_a_key_is_asked_for_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UserError) as error:
         connect(Endpoint(OPENAI_URL, "m"))
     assert "two words" not in str(error.value)
+
+
+def test_without_the_openai_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(UserError, match=r"pip install 'posttrain\[endpoint\]'"):
+        connect(Endpoint("http://127.0.0.1:1/v1", "m"))
