@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "posttrain"
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "deepspeed", "accelerate")
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "deepspeed", "accelerate", "openai")
 
 # Each part may import those before it (and itself). `recipe.check` looks over everything light, by lazy imports.
 LAYERS = (

@@ -20,6 +20,8 @@ GRADERS = {
     "choice": "posttrain.graders.choice:ChoiceSettings",
     "math": "posttrain.graders.math:MathSettings",
     "python": "posttrain.graders.python:PythonSettings",
+    "score_model": "posttrain.graders.score_model:ScoreModelSettings",
+    "label_model": "posttrain.graders.label_model:LabelModelSettings",
 }
 
 
