@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from posttrain.errors import did_you_mean
 
@@ -79,6 +79,12 @@ class GraderSettings(BaseModel):
     columns: dict[str, str] = Field(
         {}, description="Where the grader's fields are in the problem, as {answer: solution}."
     )
+
+    @model_validator(mode="after")
+    def _only_a_score_has_a_weight(self) -> GraderSettings:
+        if self.role != "score" and self.weight != 1.0:
+            raise ValueError(f"a grader with `role: {self.role}` is not paid: leave out `weight`, or set `role: score`")
+        return self
 
 
 @dataclass(frozen=True)
