@@ -1,0 +1,217 @@
+"""`posttrain grade --probe`: is this grader fit to pay a reward? It is tried on answers whose verdict is known.
+
+A policy finds whatever its grader lets through. So the gold answers must pass; an empty answer, another row's gold,
+the prompt said back and all labels at once must not, and a model that judges must not be opened by a "master key".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from posttrain.data.read import read_rows
+from posttrain.evals import probe_answers as answers
+from posttrain.evals.offline import error_kinds, problem_of, read_grader
+from posttrain.evals.probe_answers import Row
+from posttrain.evals.progress import progress
+from posttrain.evals.trials import Trials
+from posttrain.graders import Grader, GraderSettings, build
+
+ROWS = 100
+JUDGE_ROWS = 20
+"""So many rows are tried by each probe; a model that judges costs seconds and money."""
+JUDGES = {"score_model", "label_model"}
+STEP_COMPLETIONS = 512
+
+
+class Limit(NamedTuple):
+    """The shares of passes above which a probe warns and fails, what that would mean, and why there may be no try."""
+
+    warn: float
+    fail: float
+    reason: str
+    skipped: str
+
+
+LIMITS = {
+    "empty answer": Limit(0.0, 0.0, "a policy that says nothing is paid", "no row can be graded"),
+    "shuffled gold": Limit(0.05, 0.25, "the answers of other rows are paid", "there are no two different gold answers"),
+    "prompt echo": Limit(0.05, 0.25, "saying the prompt back is paid", "the rows have no prompt"),
+    "all labels": Limit(
+        0.0,
+        0.1,
+        "naming every label is paid: compare with equals, or ask for one marked answer",
+        f"there is no small set of answers (2 to {answers.MAX_LABELS})",
+    ),
+    "master keys": Limit(0.0, 0.2, "a text that says nothing opens the judge", "no model judges"),
+}
+ERRORS_FAIL = 0.1
+"""The share of grades above which the grader's own errors fail the probe; any warn."""
+
+
+class Finding(NamedTuple):
+    """What one probe found; `verdict` is pass, warn, fail or skip."""
+
+    probe: str
+    verdict: str
+    message: str
+    tried: int = 0
+    passed: int = 0
+    mean: float | None = None
+
+
+def probe_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> dict[str, Any]:
+    """Return the findings on a grader and the rows that it is to grade; a row's `completion` is not looked at.
+
+    At most `limit` rows are tried by each probe: 100 when it is None, 20 where a model judges. The fields are looked
+    at on every row, and without a limit and a judge all gold answers are tried. The document is {"verdict", "rows",
+    "tried", "findings": [{"probe", "verdict", "message", "tried", "passed", "mean"}], "error_kinds", "seconds"}.
+    Raises UserErrors when the grader or the rows cannot be read.
+    """
+    settings = read_grader(grader_file)
+    grader = build(settings, grader_file.parent)
+    placed = [(problem_of(row), place) for row, place in read_rows(str(rows_file))]
+    rows, refused = answers.read_golds(grader, placed)
+    judged = is_judged(settings)
+    tried = answers.sample(rows, limit or (JUDGE_ROWS if judged else ROWS))
+    batches = {
+        "gold": answers.golds(tried if judged or limit else rows),
+        "empty answer": answers.empty(tried),
+        "shuffled gold": answers.shuffled(tried),
+        "prompt echo": answers.echoes(tried),
+        "all labels": answers.all_labels(tried, rows),
+        "master keys": answers.master_keys(tried) if judged else [],
+    }
+    with progress("probing", sum(map(len, batches.values()))) as advance:
+        trials = Trials(grader, advance)
+        for name, batch in batches.items():
+            trials.run(name, batch)
+    findings = [
+        _fields(len(placed), {**refused, **trials.refused}),
+        _gold(trials, must_pass=any(row.made for row in rows)),
+        *(_rated(name, trials, paid=grader.role == "score") for name in LIMITS),
+        _constant(rows),
+        _range(trials, getattr(settings, "range", None) or (0.0, 1.0)),
+        _errors(trials),
+        _time(trials, grader),
+    ]
+    verdicts = {finding.verdict for finding in findings}
+    return {
+        "verdict": next(verdict for verdict in ("fail", "warn", "pass", "skip") if verdict in verdicts),
+        "rows": len(placed),
+        "tried": len(tried),
+        "findings": [finding._asdict() for finding in findings],
+        "error_kinds": error_kinds(trials.grades()),
+        "seconds": {"p50": trials.seconds(0.5), "p95": trials.seconds(0.95)},
+    }
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """Return the document as lines for people."""
+    width = max(len(finding["probe"]) for finding in document["findings"])
+    lines = [f"{f['verdict']}  {f['probe']:{width}}  {f['message']}" for f in document["findings"]]
+    tried, rows = document["tried"], document["rows"]
+    said = f"{tried:,} of {rows:,} rows (--limit for others)" if tried < rows else f"{rows:,} rows"
+    return "\n".join([*lines, f"{document['verdict']}: tried on {said}"])
+
+
+def failures(document: Mapping[str, Any]) -> str:
+    """Return the names of the probes that failed."""
+    return ", ".join(finding["probe"] for finding in document["findings"] if finding["verdict"] == "fail")
+
+
+def is_judged(settings: GraderSettings) -> bool:
+    """Tell whether the grader, or a part of it, asks a model."""
+
+    def types(value: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            yield value.get("type")
+        for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from types(inner)
+
+    return any(kind in JUDGES for kind in types(settings.model_dump(mode="json")) if isinstance(kind, str))
+
+
+def _fields(rows: int, refused: Mapping[str, str]) -> Finding:
+    """Every row has what the grader reads."""
+    if not refused:
+        return Finding("fields", "pass", f"the grader finds what it reads in {rows:,} of {rows:,} rows")
+    place, complaint = next(iter(refused.items()))
+    return Finding("fields", "fail", f"{len(refused):,} of {rows:,} rows cannot be graded: {place}: {complaint}")
+
+
+def _gold(trials: Trials, *, must_pass: bool) -> Finding:
+    """The gold answers pass."""
+    counts = trials.counts("gold")
+    if not trials.done["gold"]:
+        return Finding("gold", "skip", "the grader makes no gold answer, and the rows have no answer field")
+    missed = next(((trial, grade) for trial, grade in trials.done["gold"] if not grade.passed), None)
+    if missed is None:
+        return Finding("gold", "pass", counts.said(), *counts)
+    trial, grade = missed
+    why = grade.error or grade.note or "no reason is given"
+    return Finding("gold", "fail" if must_pass else "warn", f"{counts.said()}, not {trial.place}: {why}", *counts)
+
+
+def _rated(name: str, trials: Trials, *, paid: bool) -> Finding:
+    """Few enough of the probe's answers pass. A grader that is not paid only warns."""
+    limit, counts = LIMITS[name], trials.counts(name)
+    if not counts.tried:
+        return Finding(name, "skip", limit.skipped if not trials.done[name] else "every grade was an error")
+    rate, said = counts.passed / counts.tried, counts.said()
+    if name == "master keys" and counts.passed:
+        text, rate = trials.worst_text(name)
+        said += f", {rate:.0%} of {text!r}"
+    if rate <= limit.warn:
+        return Finding(name, "pass", said, *counts)
+    return Finding(name, "fail" if rate > limit.fail and paid else "warn", f"{said}: {limit.reason}", *counts)
+
+
+def _constant(rows: Sequence[Row]) -> Finding:
+    """The gold answers differ."""
+    found = Counter(row.gold for row in rows if row.gold is not None)
+    if found.total() < 2:
+        return Finding("constant gold", "skip", "there are no two gold answers")
+    if len(found) == 1:
+        return Finding("constant gold", "warn", "all rows have the same: a policy need not read the prompt")
+    share = max(found.values()) / found.total()
+    said = f"{len(found):,} different ones in {found.total():,} rows, {share:.0%} have the commonest"
+    return Finding("constant gold", "pass", said)
+
+
+def _range(trials: Trials, span: Sequence[float]) -> Finding:
+    """Every score is a finite number in the grader's range."""
+    low, high = span
+    scores = [grade.score for grade in trials.grades() if not grade.error]
+    wrong = [score for score in scores if score is None or not low <= score <= high]
+    if wrong:
+        return Finding("range", "fail", f"{len(wrong):,} scores are not from {low:g} to {high:g}: {wrong[0]}")
+    return Finding("range", "pass", f"{len(scores):,} scores, all from {low:g} to {high:g}")
+
+
+def _errors(trials: Trials) -> Finding:
+    """The grader itself does not fail."""
+    grades = trials.grades()
+    kinds = error_kinds(grades)
+    if not kinds:
+        return Finding("grader errors", "pass", "none")
+    listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    first = next(grade.error for grade in grades if grade.error)
+    fails = sum(kinds.values()) > ERRORS_FAIL * len(grades)
+    return Finding("grader errors", "fail" if fails else "warn", f"{listed} in {len(grades):,} grades ({first})")
+
+
+def _time(trials: Trials, grader: Grader) -> Finding:
+    """How long a grade takes, and what that makes of a training step."""
+    if not trials.grades():
+        return Finding("time", "skip", "nothing was graded")
+    half, most = (_duration(trials.seconds(share)) for share in (0.5, 0.95))
+    step = _duration(STEP_COMPLETIONS * trials.mean_seconds() / grader.parallel)
+    at_once = f", {grader.parallel} at once" if grader.parallel > 1 else ""
+    return Finding("time", "pass", f"p50 {half}, p95 {most}; {STEP_COMPLETIONS} grades take about {step}{at_once}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
