@@ -140,16 +140,17 @@ def test_a_limit(tmp_path: Path) -> None:
     assert [found(document, name)["tried"] for name in ("gold", "empty answer", "all labels")] == [150, 100, 0]
 
 
-class Judge(GraderSettings):
-    """Settings in the shape of a grader that asks a model, and of one that holds another."""
+class Several(GraderSettings):
+    """Settings in the shape of a grader that holds others."""
 
-    graders: dict[str, dict[str, Any]] = {}
+    graders: dict[str, GraderSettings]
 
 
 def test_a_judge_is_known_by_its_type() -> None:
-    assert is_judged(Judge(type="score_model"))
-    assert is_judged(Judge(type="multi", graders={"a": {"type": "number"}, "b": {"type": "label_model"}}))
-    assert not is_judged(Judge(type="multi", graders={"a": {"type": "number"}}))
+    number, judge = GraderSettings(type="number"), GraderSettings(type="label_model")
+    assert is_judged(GraderSettings(type="score_model"))
+    assert is_judged(Several(type="multi", graders={"a": number, "b": judge}))
+    assert not is_judged(Several(type="multi", graders={"a": number}))
 
 
 def test_a_master_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
