@@ -18,12 +18,12 @@ from posttrain.graders.squad import normalized, token_f1
 
 
 class Delegated(NamedTuple):
-    """A verifier that is one of our graders: its type, and its fields from the row's ground truth.
+    """A verifier that is one of our graders: its settings, and its fields from the row's ground truth.
 
     `shown` is what that grader gets to see of the text after thinking, and `gold` a text around its gold answer.
     """
 
-    type: str
+    settings: dict[str, Any]
     fields: Callable[[Any], dict[str, Any]]
     shown: Callable[[str], str] = lambda text: text
     gold: str = "{}"
@@ -56,8 +56,12 @@ def _minerva_lines(text: str) -> str:
     return "\n".join(answer if boxed(answer) else rf"\boxed{{{answer}}}" for answer in answers)
 
 
-def _without_tags(text: str) -> list[str]:
-    return [text.replace("<answer>", "").replace("</answer>", "")]
+def _without_tags(text: str) -> str:
+    return text.replace("<answer>", "").replace("</answer>", "").strip()
+
+
+def _answer(truth: Any) -> dict[str, Any]:
+    return {"answer": truth}
 
 
 def _finished(text: str) -> list[str]:
@@ -65,7 +69,7 @@ def _finished(text: str) -> list[str]:
 
 
 def _json_or_text(truth: Any) -> Any:
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
         return json.loads(truth)
     return truth
 
@@ -78,7 +82,7 @@ def _listed(truth: Any, what: str) -> list[Any]:
     """Return the ground truth's list; of a text its JSON. AI2's pickles are never read: loading one runs code."""
     try:
         value = json.loads(truth) if isinstance(truth, str) else truth
-    except ValueError:
+    except (ValueError, RecursionError):
         message = f"the ground truth must be a JSON list of {what}, not {shortened(truth, 40)!r}"
         raise BadProblem(f"{message} (pickled tests are not read: write them out as JSON)") from None
     if not isinstance(value, list) or not value:
@@ -89,28 +93,30 @@ def _listed(truth: Any, what: str) -> list[Any]:
 def _constraints(truth: Any) -> dict[str, Any]:
     from posttrain.graders.constraints.ground_truth import constraints_of_ground_truth
 
-    return constraints_of_ground_truth(truth)
+    asked = constraints_of_ground_truth(truth)
+    return {"instruction_id_list": [one.id for one in asked], "kwargs": [one.kwargs for one in asked]}
 
 
 DELEGATED: dict[str, Delegated] = {
-    "gsm8k": Delegated("number", lambda truth: {"answer": truth}),
-    "math": Delegated("math", lambda truth: {"answer": truth}),
-    "strict_math": Delegated(
-        "math", lambda truth: {"answer": truth}, _minerva_lines, _MINERVA + " {}. I hope it is correct."
+    "gsm8k": Delegated({"type": "number"}, _answer),
+    "math": Delegated({"type": "math"}, _answer),
+    "strict_math": Delegated({"type": "math"}, _answer, _minerva_lines, _MINERVA + " {}. I hope it is correct."),
+    "ifeval": Delegated({"type": "instruction", "score": "fraction"}, _constraints, _without_tags),
+    "code": Delegated({"type": "code", "score": "pass_rate"}, lambda truth: {"tests": _listed(truth, "asserts")}),
+    "code_stdio": Delegated(
+        {"type": "code", "score": "pass_rate"}, lambda truth: {"cases": _listed(truth, "{input, output}")}
     ),
-    "ifeval": Delegated("instruction", _constraints),
-    "ifeval_old": Delegated("instruction", _constraints),
-    "code": Delegated("code", lambda truth: {"tests": _listed(truth, "asserts")}),
-    "code_stdio": Delegated("code", lambda truth: {"cases": _listed(truth, "{input, output}")}),
 }
 TEXTS: dict[str, TextRule] = {
     "flan": TextRule(_after_flan_marker, _equal, _FLAN + "{}"),
     "string_matcher": TextRule(lambda text: tagged(text, "answer"), _equal, "<answer>{}</answer>"),
-    "puzzle": TextRule(_without_tags, _equal, "{}"),
-    "string_f1": TextRule(_without_tags, token_f1, "{}"),
+    "puzzle": TextRule(lambda text: [_without_tags(text)], _equal, "{}"),
+    "string_f1": TextRule(lambda text: [_without_tags(text)], token_f1, "{}"),
     "re_search": TextRule(_finished, _equal, "<finish>{}</finish>", _json_or_text),
     "re_search_f1": TextRule(_finished, token_f1, "<finish>{}</finish>", _json_or_text),
 }
+FUNCTION = "ifeval_old"
+"""The verifier of Tülu 3's first instruction rows, which name one constraint by its function in open-instruct."""
 _JUDGED = "asks a model: use `type: score_model`, with the prompt and the model that are to judge"
 _COUNTS_TOKENS = "counts tokens, which a grader does not see: use `type: length`, in words or characters"
 REFUSED: dict[str, str] = {
@@ -144,13 +150,21 @@ def grader_of(name: str, build: Callable[[dict[str, Any]], Grader]) -> tuple[Gra
     if name in TEXTS:
         rule = TEXTS[name]
         return _text_grader(name, rule), lambda truth: {"answer": rule.texts(truth)}
+    if name == FUNCTION:
+        return _function_grader(), lambda truth: {"ground_truth": truth}
     if name not in DELEGATED:
-        hint = did_you_mean(name, (*DELEGATED, *TEXTS, *REFUSED))
-        known = ", ".join(sorted((*DELEGATED, *TEXTS)))
+        hint = did_you_mean(name, (*DELEGATED, *TEXTS, FUNCTION, *REFUSED))
+        known = ", ".join(sorted((*DELEGATED, *TEXTS, FUNCTION)))
         raise BadProblem(f"unknown verifier '{name}'.{hint} There are {known}; `remap` renames one")
     delegated = DELEGATED[name]
-    inner = build({"type": delegated.type, "name": name})
+    inner = build({**delegated.settings, "name": name})
     return _showing(inner, delegated), delegated.fields
+
+
+def names_a_function(truth: Any) -> bool:
+    """Tell whether a ground truth is of the kind that `ifeval_old` reads."""
+    value = _json_or_text(truth)
+    return isinstance(value, Mapping) and "func_name" in value
 
 
 def _showing(inner: Grader, delegated: Delegated) -> Grader:
@@ -165,6 +179,25 @@ def _showing(inner: Grader, delegated: Delegated) -> Grader:
         return None if answer is None else delegated.gold.format(answer)
 
     return Grader(inner.name, inner.weight, grade, gold, inner.parallel)
+
+
+def _function_grader() -> Grader:
+    from posttrain.graders.constraints.if_functions import function_of_ground_truth
+
+    def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
+        function = function_of_ground_truth(problem["ground_truth"])
+        text = final_text(completion)
+        if text is None:
+            return verdict(False, "thinking never ended")
+        followed = function.followed(_without_tags(text))
+        return verdict(
+            followed, "" if followed else f"not followed: {function.name} {shortened(str(function.arguments))}"
+        )
+
+    def gold(problem: Mapping[str, Any]) -> None:
+        function_of_ground_truth(problem["ground_truth"])
+
+    return Grader(FUNCTION, 1.0, grade, gold)
 
 
 def _text_grader(name: str, rule: TextRule) -> Grader:

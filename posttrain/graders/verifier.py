@@ -37,6 +37,8 @@ def make(settings: VerifierSettings, base_dir: Path) -> Grader:
     def checks(problem: Mapping[str, Any]) -> Iterator[tuple[Grader, dict[str, Any]]]:
         for name, truth in verifiers_of(problem):
             name = remap.get(name, name)
+            if name == "ifeval" and ai2.names_a_function(truth):
+                name = ai2.FUNCTION  # Tülu 3's mixtures call both kinds of rows ifeval
             if name not in made:
                 made[name] = ai2.grader_of(name, lambda options: build(settings_of(options), base_dir))
             grader, fields = made[name]

@@ -93,14 +93,20 @@ def test_instructions() -> None:
     assert graded("all small letters without the sign", "ifeval", truth).score == 1.0
     assert graded("All small letters but one", "ifeval", truth).score == 0.5
     assert graded("", "ifeval", truth).score == 0.0
-    assert graded("some, commas", "ifeval_old", json.dumps({"func_name": "validate_no_commas", "N": None})).score == 0.0
+    assert graded("<think>No commas,</think><answer>none</answer>", "ifeval", truth).passed
+    function = json.dumps({"func_name": "validate_no_commas", "N": None})
+    for name in ("ifeval", "ifeval_old"):
+        assert graded("<think>One, two</think>none", name, function).passed
+        assert graded("some, commas", name, function).score == 0.0
+        assert graded("", name, function).score == 0.0
 
 
 @pytest.mark.skipif("code" not in GRADERS, reason="the grader `code` is not there")
 def test_code() -> None:
     program = "```python\ndef double(x):\n    return 2 * x\n```"
     assert graded(program, "code", json.dumps(["assert double(2) == 4"])).passed
-    assert not graded(program, "code", ["assert double(2) == 4", "assert double(2) == 5"]).passed
+    half = graded(program, "code", ["assert double(2) == 4", "assert double(2) == 5"])
+    assert (half.score, half.passed) == (0.5, False)
     assert graded("```python\nprint(2 * int(input()))\n```", "code_stdio", [{"input": "3\n", "output": "6\n"}]).passed
 
 
@@ -129,6 +135,9 @@ def test_several_verifiers_are_averaged_and_all_must_pass() -> None:
         ("passthrough", "x", "grades nothing"),
         ("code", "eJwFwYEAAAAAgKD7U5c=", "pickled tests are not read"),
         ("code", "[]", "a JSON list of asserts"),
+        ("ifeval_old", "{}", "must be {"),
+        ("ifeval", json.dumps({"func_name": "validate_titel"}), "Did you mean 'validate_title'?"),
+        ("ifeval", "[{'instruction_id': ['punctuation:no_coma'], 'kwargs': [None]}]", "punctuation:no_comma"),
         ("gsm8k", "eighteen", "not a number"),
         ("flan", "", "empty"),
         ("string_f1", ["cat", " "], "empty"),
@@ -144,8 +153,9 @@ def test_several_verifiers_are_averaged_and_all_must_pass() -> None:
 def test_a_row_that_cannot_be_graded(dataset: Any, truth: Any, message: str) -> None:
     grader = build(VerifierSettings(type="verifier"), Path())
     problem = {"dataset": dataset, "ground_truth": truth}
-    if dataset == "code" and "code" not in GRADERS:
-        pytest.skip("the grader `code` is not there")
+    needs = {"code": "code", "ifeval": "instruction", "ifeval_old": "instruction"}.get(str(dataset))
+    if needs and needs not in GRADERS:
+        pytest.skip(f"the grader `{needs}` is not there")
     for refusing in (lambda: grader.gold(problem), lambda: grader.grade("18", problem)):
         with pytest.raises(BadProblem) as error:
             refusing()
@@ -154,7 +164,7 @@ def test_a_row_that_cannot_be_graded(dataset: Any, truth: Any, message: str) -> 
 
 def test_every_name_is_said_once() -> None:
     names = [*DELEGATED, *TEXTS, *REFUSED]
-    assert len(names) == len(set(names)) == 25
+    assert len(names) == len(set(names)) == 24
 
 
 RECIPE = """\
