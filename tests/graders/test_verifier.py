@@ -93,7 +93,7 @@ def test_instructions() -> None:
     assert graded("all small letters without the sign", "ifeval", truth).score == 1.0
     assert graded("All small letters but one", "ifeval", truth).score == 0.5
     assert graded("", "ifeval", truth).score == 0.0
-    assert graded("<think>No commas,</think><answer>none</answer>", "ifeval", truth).passed
+    assert graded("<think>No commas,</think><answer>none of these words is big</answer>", "ifeval", truth).passed
     function = json.dumps({"func_name": "validate_no_commas", "N": None})
     for name in ("ifeval", "ifeval_old"):
         assert graded("<think>One, two</think>none", name, function).passed
