@@ -6,6 +6,7 @@ the prompt said back and all labels at once must not, and a model that judges mu
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ class Limit(NamedTuple):
 LIMITS = {
     "empty answer": Limit(0.0, 0.0, "a policy that says nothing is paid", "no row can be graded"),
     "shuffled gold": Limit(0.05, 0.25, "the answers of other rows are paid", "there are no two different gold answers"),
-    "prompt echo": Limit(0.05, 0.25, "saying the prompt back is paid", "the rows have no prompt"),
+    "prompt echo": Limit(0.05, 0.5, "saying the prompt back is paid", "the rows have no prompt"),
     "all labels": Limit(
         0.0,
         0.1,
@@ -93,7 +94,7 @@ def probe_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> 
         _gold(trials, must_pass=any(row.made for row in rows)),
         *(_rated(name, trials, paid=grader.role == "score") for name in LIMITS),
         _constant(rows),
-        _range(trials, getattr(settings, "range", None) or (0.0, 1.0)),
+        _range(trials, getattr(settings, "range", None)),
         _errors(trials),
         _time(trials, grader),
     ]
@@ -181,14 +182,16 @@ def _constant(rows: Sequence[Row]) -> Finding:
     return Finding("constant gold", "pass", said)
 
 
-def _range(trials: Trials, span: Sequence[float]) -> Finding:
-    """Every score is a finite number in the grader's range."""
-    low, high = span
+def _range(trials: Trials, declared: Sequence[float] | None) -> Finding:
+    """Every score is a finite number, in the range that the grader declares or from 0 to 1."""
+    low, high = declared or (0.0, 1.0)
     scores = [grade.score for grade in trials.grades() if not grade.error]
-    wrong = [score for score in scores if score is None or not low <= score <= high]
-    if wrong:
-        return Finding("range", "fail", f"{len(wrong):,} scores are not from {low:g} to {high:g}: {wrong[0]}")
-    return Finding("range", "pass", f"{len(scores):,} scores, all from {low:g} to {high:g}")
+    wrong = [score for score in scores if score is None or not math.isfinite(score)]
+    outside = wrong or [score for score in scores if score is not None and not low <= score <= high]
+    if not outside:
+        return Finding("range", "pass", f"{len(scores):,} scores, all from {low:g} to {high:g}")
+    verdict = "fail" if wrong or declared else "warn"
+    return Finding("range", verdict, f"{len(outside):,} scores are not from {low:g} to {high:g}, as {outside[0]}")
 
 
 def _errors(trials: Trials) -> Finding:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from posttrain.cli import _run
-from posttrain.evals.probe import is_judged, probe_file, render
+from posttrain.evals.probe import _range, is_judged, probe_file, render
 from posttrain.evals.probe_answers import MASTER_KEYS
-from posttrain.graders.grade import GraderSettings
+from posttrain.evals.trials import Trial, Trials
+from posttrain.graders.grade import Grade, Grader, GraderSettings
 
 SUMS = [{"prompt": f"What is {n} + 100 - 1?", "answer": n + 99} for n in range(20)]
 COLOURS = [{"prompt": f"Colour {n}?", "answer": ("red", "green", "blue")[n % 3]} for n in range(12)]
@@ -138,6 +140,17 @@ def test_a_limit(tmp_path: Path) -> None:
     many = [{"answer": n} for n in range(150)]
     document = probed(tmp_path, "type: number", many)
     assert [found(document, name)["tried"] for name in ("gold", "empty answer", "all labels")] == [150, 100, 0]
+
+
+@pytest.mark.parametrize(
+    ("score", "declared", "verdict"),
+    [(0.5, None, "pass"), (5.0, None, "warn"), (5.0, [0, 5], "pass"), (6.0, [0, 5], "fail"), (math.nan, None, "fail")],
+)
+def test_scores_out_of_range(score: float, declared: list[float] | None, verdict: str) -> None:
+    grader = Grader("any", 1.0, lambda completion, problem: Grade(score, False), lambda problem: None)
+    trials = Trials(grader, lambda: None)
+    trials.run("empty answer", [Trial("rows.jsonl:1", {}, "")])
+    assert _range(trials, declared).verdict == verdict
 
 
 class Several(GraderSettings):
