@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,9 @@ from pydantic import Field
 from posttrain.graders import ai2
 from posttrain.graders.combine import check_problem, combined
 from posttrain.graders.grade import BadProblem, Grade, Grader, GraderSettings, field
-from posttrain.graders.math_pool import WORKERS
+
+PARALLEL = max(1, min(4, os.cpu_count() or 1))
+"""Grades at once: formulas and programs are compared in processes of their own."""
 
 
 class VerifierSettings(GraderSettings):
@@ -57,7 +60,7 @@ def make(settings: VerifierSettings, base_dir: Path) -> Grader:
             check_problem([grader], fields)
         return None
 
-    return Grader(settings.name or settings.type, settings.weight, grade, gold, parallel=WORKERS)
+    return Grader(settings.name or settings.type, settings.weight, grade, gold, parallel=PARALLEL)
 
 
 def verifiers_of(problem: Mapping[str, Any]) -> list[tuple[str, Any]]:
