@@ -10,7 +10,10 @@ import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,7 +25,8 @@ from posttrain.graders.table import settings_of
 class Example(NamedTuple):
     """A grader's settings beside its type, a problem, answers that pass and do not, and what it cannot run without.
 
-    `needs_fields` is whether a problem without any field is refused; `modules` are skipped for when missing.
+    `needs_fields` is whether a problem without any field is refused; `modules` are skipped for when missing. A
+    `base_url` in the settings is that of a judge (`judge_url`).
     """
 
     settings: dict[str, Any]
@@ -38,6 +42,10 @@ def grade(completion, problem):
     return completion.strip() == problem["answer"]
 """
 
+CODE = "```python\ndef double(x):\n    return {} * x\n```"
+BY_TEMPLATE = {"input": "{{ sample.output_text }}", "reference": "{{ item.answer }}"}
+JUDGE = {"base_url": "", "input": [{"role": "user", "content": "Is it {{ item.answer }}? {{ sample.output_text }}"}]}
+
 EXAMPLES: dict[str, Example] = {
     "number": Example({}, {"answer": "18"}, "It is 18.", "It is 19."),
     "string": Example({}, {"answer": ["Paris", "Lutetia"]}, "Paris", "Rome"),
@@ -45,6 +53,30 @@ EXAMPLES: dict[str, Example] = {
     "choice": Example({}, {"answer": "B", "choices": ["Rome", "Paris"]}, "Answer: B", "Answer: A"),
     "math": Example(
         {"timeout_seconds": 1}, {"answer": r"\frac{1}{2}"}, r"\boxed{0.5}", r"\boxed{2}", modules=("math_verify",)
+    ),
+    "instruction": Example(
+        {}, {"instruction_id_list": ["punctuation:no_comma"], "kwargs": [None]}, "one", "a, b", modules=("langdetect",)
+    ),
+    "code": Example({"timeout_seconds": 5}, {"tests": ["assert double(2) == 4"]}, CODE.format(2), CODE.format(3)),
+    "json": Example({}, {"answer": {"a": 1}}, '{"a": 1}', '{"a": 2}', needs_fields=False, modules=("jsonschema",)),
+    "string_check": Example({"operation": "eq", **BY_TEMPLATE}, {"answer": "Paris"}, "Paris", "Rome"),
+    "text_similarity": Example(
+        {"evaluation_metric": "fuzzy_match", "pass_threshold": 0.9, **BY_TEMPLATE},
+        {"answer": "Paris"},
+        "Paris",
+        "Rome",
+        modules=("rapidfuzz",),
+    ),
+    "multi": Example(
+        {"graders": {"a": {"type": "number"}}, "calculate_output": "a"}, {"answer": "18"}, "It is 18.", "It is 19."
+    ),
+    "score_model": Example({"model": "score", **JUDGE}, {"answer": "Paris"}, "Yes!", "Rome", modules=("openai",)),
+    "label_model": Example(
+        {"model": "label", "labels": ["right", "wrong"], "passing_labels": ["right"], **JUDGE},
+        {"answer": "Paris"},
+        "Yes!",
+        "Rome",
+        modules=("openai",),
     ),
     # A function of the user's that lacks a field raises, and that is an error of the grader, not of the problem.
     "python": Example({"path": "mine.py:grade"}, {"answer": "7"}, "7", "8", needs_fields=False),
@@ -89,16 +121,47 @@ SECONDS = 20.0
 """Far more than any of them takes on a busy machine, and far less than what backtracks without end."""
 
 
+class Judge(BaseHTTPRequestHandler):
+    """An OpenAI-compatible endpoint with one opinion: what says Yes! is right. The model's name says how it replies."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        right = "Yes!" in str(body["messages"])
+        content = {"score": float(right)} if body["model"] == "score" else {"label": "right" if right else "wrong"}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": json.dumps(content)}}
+        reply = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"], "choices": [choice]}
+        data = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@cache
+def judge_url() -> str:
+    """Return where the judge answers, in a thread of this process and for as long as it lives."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/v1"
+
+
 def built(name: str, folder: Path) -> Grader:
+    settings = dict(EXAMPLES[name].settings)
+    if "base_url" in settings:
+        settings["base_url"] = judge_url()
     for module in EXAMPLES[name].modules:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     (folder / "mine.py").write_text(PYTHON_GRADER)
-    return build(settings_of({"type": name, **EXAMPLES[name].settings}), folder)
+    return build(settings_of({"type": name, **settings}), folder)
 
 
 def test_every_type_has_an_example() -> None:
-    assert set(EXAMPLES) == set(GRADERS)
+    assert set(GRADERS) <= set(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", GRADERS)
@@ -133,6 +196,9 @@ def test_a_hostile_completion_gets_a_grade(name: str, completion: str, tmp_path:
     grade = grader.grade(completion, EXAMPLES[name].problem)
     assert time.monotonic() - started < SECONDS
     assert isinstance(grade, Grade)
+    if "base_url" in EXAMPLES[name].settings and grade.error:
+        assert grade.error.startswith("model_grader_server_error")  # no endpoint can be sent a lone surrogate
+        return
     assert grade.error == ""
     assert grade.score is not None and math.isfinite(grade.score) and 0 <= grade.score <= 1
     assert isinstance(grade.passed, bool)
