@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +20,15 @@ from posttrain.evals.probe_answers import Row
 from posttrain.evals.progress import progress
 from posttrain.evals.trials import Trials
 from posttrain.graders import Grader, GraderSettings, build
+from posttrain.graders.grade import shortened
 
 ROWS = 100
 JUDGE_ROWS = 20
 """So many rows are tried by each probe; a model that judges costs seconds and money."""
 JUDGES = {"score_model", "label_model"}
 STEP_COMPLETIONS = 512
+EXAMPLES, SHOWN = 20, 3
+"""So many examples of what is wrong are kept for each probe, and shown to people."""
 
 
 class Limit(NamedTuple):
@@ -53,7 +57,7 @@ ERRORS_FAIL = 0.1
 
 
 class Finding(NamedTuple):
-    """What one probe found; `verdict` is pass, warn, fail or skip."""
+    """What one probe found; `verdict` is pass, warn, fail or skip, and `examples` are the first places that say so."""
 
     probe: str
     verdict: str
@@ -61,6 +65,7 @@ class Finding(NamedTuple):
     tried: int = 0
     passed: int = 0
     mean: float | None = None
+    examples: tuple[str, ...] = ()
 
 
 def probe_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> dict[str, Any]:
@@ -68,8 +73,8 @@ def probe_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> 
 
     At most `limit` rows are tried by each probe: 100 when it is None, 20 where a model judges. The fields are looked
     at on every row, and without a limit and a judge all gold answers are tried. The document is {"verdict", "rows",
-    "tried", "findings": [{"probe", "verdict", "message", "tried", "passed", "mean"}], "error_kinds", "seconds"}.
-    Raises UserErrors when the grader or the rows cannot be read.
+    "tried", "findings": [{"probe", "verdict", "message", "tried", "passed", "mean", "examples"}], "error_kinds",
+    "seconds"}. Raises UserErrors when the grader or the rows cannot be read.
     """
     settings = read_grader(grader_file)
     grader = build(settings, grader_file.parent)
@@ -112,10 +117,14 @@ def probe_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> 
 def render(document: Mapping[str, Any]) -> str:
     """Return the document as lines for people."""
     width = max(len(finding["probe"]) for finding in document["findings"])
-    lines = [f"{f['verdict']}  {f['probe']:{width}}  {f['message']}" for f in document["findings"]]
+    lines = []
+    for finding in document["findings"]:
+        lines.append(f"{finding['verdict']}  {finding['probe']:{width}}  {finding['message']}")
+        lines += [f"{'':{width + 6}}  {example}" for example in finding["examples"][:SHOWN]]
+        if len(finding["examples"]) > SHOWN:
+            lines.append(f"{'':{width + 6}}  … (--json has more)")
     tried, rows = document["tried"], document["rows"]
-    said = f"{tried:,} of {rows:,} rows (--limit for others)" if tried < rows else f"{rows:,} rows"
-    return "\n".join([*lines, f"{document['verdict']}: tried on {said}"])
+    return "\n".join([*lines, f"{document['verdict']}: tried on {tried:,} of {rows:,} rows"])
 
 
 def failures(document: Mapping[str, Any]) -> str:
@@ -139,8 +148,8 @@ def _fields(rows: int, refused: Mapping[str, str]) -> Finding:
     """Every row has what the grader reads."""
     if not refused:
         return Finding("fields", "pass", f"the grader finds what it reads in {rows:,} of {rows:,} rows")
-    place, complaint = next(iter(refused.items()))
-    return Finding("fields", "fail", f"{len(refused):,} of {rows:,} rows cannot be graded: {place}: {complaint}")
+    examples = tuple(f"{place}: {complaint}" for place, complaint in islice(refused.items(), EXAMPLES))
+    return Finding("fields", "fail", f"{len(refused):,} of {rows:,} rows cannot be graded", examples=examples)
 
 
 def _gold(trials: Trials, *, must_pass: bool) -> Finding:
@@ -148,26 +157,31 @@ def _gold(trials: Trials, *, must_pass: bool) -> Finding:
     counts = trials.counts("gold")
     if not trials.done["gold"]:
         return Finding("gold", "skip", "the grader makes no gold answer, and the rows have no answer field")
-    missed = next(((trial, grade) for trial, grade in trials.done["gold"] if not grade.passed), None)
-    if missed is None:
-        return Finding("gold", "pass", counts.said(), *counts)
-    trial, grade = missed
-    why = grade.error or grade.note or "no reason is given"
-    return Finding("gold", "fail" if must_pass else "warn", f"{counts.said()}, not {trial.place}: {why}", *counts)
+    missed = [(trial, grade) for trial, grade in trials.done["gold"] if not grade.passed]
+    examples = tuple(
+        f"{trial.place}: {grade.error or grade.note or 'no reason is given'}" for trial, grade in missed[:EXAMPLES]
+    )
+    verdict = "pass" if not missed else "fail" if must_pass else "warn"
+    return Finding("gold", verdict, counts.said(), *counts, examples)
 
 
 def _rated(name: str, trials: Trials, *, paid: bool) -> Finding:
     """Few enough of the probe's answers pass. A grader that is not paid only warns."""
     limit, counts = LIMITS[name], trials.counts(name)
+    if not trials.done[name]:
+        return Finding(name, "skip", limit.skipped if trials.grades() else "no row can be graded")
     if not counts.tried:
-        return Finding(name, "skip", limit.skipped if not trials.done[name] else "every grade was an error")
+        return Finding(name, "skip", "every grade was an error")
     rate, said = counts.passed / counts.tried, counts.said()
     if name == "master keys" and counts.passed:
         text, rate = trials.worst_text(name)
         said += f", {rate:.0%} of {text!r}"
     if rate <= limit.warn:
         return Finding(name, "pass", said, *counts)
-    return Finding(name, "fail" if rate > limit.fail and paid else "warn", f"{said}: {limit.reason}", *counts)
+    verdict = "fail" if rate > limit.fail and paid else "warn"
+    passed = [trial for trial, grade in trials.done[name] if grade.passed]
+    examples = tuple(f"{trial.place}: {shortened(trial.text)!r}" for trial in passed[:EXAMPLES])
+    return Finding(name, verdict, f"{said}: {limit.reason}", *counts, examples)
 
 
 def _constant(rows: Sequence[Row]) -> Finding:
@@ -184,6 +198,8 @@ def _constant(rows: Sequence[Row]) -> Finding:
 
 def _range(trials: Trials, declared: Sequence[float] | None) -> Finding:
     """Every score is a finite number, in the range that the grader declares or from 0 to 1."""
+    if not trials.grades():
+        return Finding("range", "skip", "nothing was graded")
     low, high = declared or (0.0, 1.0)
     scores = [grade.score for grade in trials.grades() if not grade.error]
     wrong = [score for score in scores if score is None or not math.isfinite(score)]
@@ -196,14 +212,14 @@ def _range(trials: Trials, declared: Sequence[float] | None) -> Finding:
 
 def _errors(trials: Trials) -> Finding:
     """The grader itself does not fail."""
-    grades = trials.grades()
-    kinds = error_kinds(grades)
-    if not kinds:
+    pairs = [pair for pairs in trials.done.values() for pair in pairs]
+    failed = [(trial, grade) for trial, grade in pairs if grade.error]
+    if not failed:
         return Finding("grader errors", "pass", "none")
-    listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    first = next(grade.error for grade in grades if grade.error)
-    fails = sum(kinds.values()) > ERRORS_FAIL * len(grades)
-    return Finding("grader errors", "fail" if fails else "warn", f"{listed} in {len(grades):,} grades ({first})")
+    kinds = ", ".join(f"{kind} {count}" for kind, count in error_kinds(trials.grades()).items())
+    verdict = "fail" if len(failed) > ERRORS_FAIL * len(pairs) else "warn"
+    examples = tuple(f"{trial.place}: {grade.error}" for trial, grade in failed[:EXAMPLES])
+    return Finding("grader errors", verdict, f"{kinds} in {len(pairs):,} grades", examples=examples)
 
 
 def _time(trials: Trials, grader: Grader) -> Finding:

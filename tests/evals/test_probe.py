@@ -53,8 +53,8 @@ def test_a_grader_that_is_fit(tmp_path: Path) -> None:
     assert (document["verdict"], document["rows"], document["tried"]) == ("pass", 20, 20)
     assert found(document, "all labels")["tried"] == 40  # by lines and by commas
     assert 0 < document["seconds"]["p50"] <= document["seconds"]["p95"] < 1
-    assert json.loads(json.dumps(document)) == document
-    assert render(document).splitlines()[-1] == "pass: tried on 20 rows"
+    assert json.loads(json.dumps(document))["findings"][0]["examples"] == []
+    assert render(document).splitlines()[-1] == "pass: tried on 20 of 20 rows"
 
 
 def test_the_completion_of_a_row_is_not_looked_at(tmp_path: Path) -> None:
@@ -66,21 +66,27 @@ def test_rows_that_cannot_be_graded(tmp_path: Path) -> None:
     document = probed(tmp_path, "type: number", [*SUMS, {"prompt": "?"}, {"prompt": "?", "answer": "many"}])
     finding = found(document, "fields")
     assert (finding["verdict"], document["verdict"]) == ("fail", "fail")
-    assert finding["message"].startswith("2 of 22 rows cannot be graded: ")
-    assert "rows.jsonl:21: the problem has no field 'answer'" in finding["message"]
+    assert finding["message"] == "2 of 22 rows cannot be graded"
+    assert [example.partition("rows.jsonl:")[2] for example in finding["examples"]] == [
+        "21: the problem has no field 'answer' (fields: prompt).",
+        "22: the answer is not a number: 'many'",
+    ]
     assert found(document, "gold")["tried"] == 20
 
 
 def test_rows_that_are_refused_only_when_they_are_graded(tmp_path: Path) -> None:
     document = probed(tmp_path, "type: pattern\npattern: '#(?P<answer>.)'\ncolumns: {answer: key}", [{"key": None}])
     assert found(document, "fields")["verdict"] == "fail"
-    assert found(document, "time")["verdict"] == "skip"
+    verdicts = {finding["verdict"] for finding in document["findings"] if finding["probe"] != "grader errors"}
+    assert verdicts == {"fail", "skip"}
 
 
 def test_contains_is_opened_by_all_labels_at_once(tmp_path: Path) -> None:
     document = probed(tmp_path, "type: string\nmode: contains", COLOURS)
     assert [finding["probe"] for finding in document["findings"] if finding["verdict"] == "fail"] == ["all labels"]
     assert found(document, "all labels")["passed"] == 24
+    assert found(document, "all labels")["examples"][1].endswith("rows.jsonl:1: 'blue, green, red'")
+    assert "… (--json has more)" in render(document)
     assert probed(tmp_path, "type: string", COLOURS)["verdict"] == "pass"
 
 
@@ -110,6 +116,7 @@ def test_the_rows_own_answer_stands_in_for_a_gold_one(tmp_path: Path) -> None:
     document = probed(tmp_path, grader, COLOURS)
     finding = found(document, "gold")
     assert (finding["verdict"], finding["passed"], finding["tried"]) == ("warn", 0, 12)
+    assert finding["examples"][0].endswith("rows.jsonl:1: no reason is given")
     assert document["verdict"] == "warn"
 
 
@@ -136,7 +143,7 @@ def test_a_grader_that_is_not_paid_only_warns(tmp_path: Path) -> None:
 def test_a_limit(tmp_path: Path) -> None:
     document = probed(tmp_path, "type: number", SUMS, limit=5)
     assert [found(document, name)["tried"] for name in ("gold", "empty answer", "all labels")] == [5, 5, 10]
-    assert render(document).splitlines()[-1] == "pass: tried on 5 of 20 rows (--limit for others)"
+    assert render(document).splitlines()[-1] == "pass: tried on 5 of 20 rows"
     many = [{"answer": n} for n in range(150)]
     document = probed(tmp_path, "type: number", many)
     assert [found(document, name)["tried"] for name in ("gold", "empty answer", "all labels")] == [150, 100, 0]
