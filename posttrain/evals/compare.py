@@ -82,7 +82,7 @@ def _score(named: tuple[str, Parent], recipe: Recipe, problems: list[Problem], p
     with _progress(name, len(kept) * sampling.samples) as advance:
         prompts = prompts_of(kept, [row["prompt_ids"] for row in tokenized.rows])
         graded = in_order(sample_and_grade(engine(model, tokenizer), kept, prompts, graders, sampling), advance)
-    look = summarize(graded, recipe.eval.k)
+    look = summarize(graded, recipe.eval.k, graders)
     row = {
         "model": name,
         "path": parent.path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from posttrain.data.records import Problem
 from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 from posttrain.errors import UserError
 from posttrain.evals.statistics import Estimate, estimate, pass_at_k
-from posttrain.graders import grade_all
+from posttrain.graders import grade_all, means_by_grader
 from posttrain.graders.grade import Grade, Grader, failure
 
 
@@ -38,9 +38,11 @@ class Look:
     errors: int
     truncated: int
     mean_tokens: float
+    graders: Mapping[str, float]
+    """The mean score of each grader, where there are several."""
 
     def metrics(self) -> dict[str, float]:
-        """Return the look as one flat row: reward, pass@k and their standard errors, lengths, counts."""
+        """Return the look as one flat row: reward, pass@k and their standard errors, lengths, counts, graders."""
         row: dict[str, float] = {"reward": self.reward.mean}
         if self.reward.stderr is not None:
             row["reward_stderr"] = self.reward.stderr
@@ -53,6 +55,7 @@ class Look:
             "completions/mean_length": self.mean_tokens,
             "completions/clipped_ratio": share,
             "grader_errors": self.errors,
+            **{f"graders/{name}": mean for name, mean in self.graders.items()},
         }
 
 
@@ -104,7 +107,7 @@ def in_order(graded: Iterable[tuple[int, Graded]], on_done: Callable[[int], None
     return [found[index] for index in sorted(found)]
 
 
-def summarize(graded: Sequence[Graded], k: Sequence[int]) -> Look:
+def summarize(graded: Sequence[Graded], k: Sequence[int], graders: Sequence[Grader] = ()) -> Look:
     """Return the counts and estimates over problems.
 
     A problem enters pass@k with the samples that have a verdict, and only when at least k of them do.
@@ -137,6 +140,7 @@ def summarize(graded: Sequence[Graded], k: Sequence[int]) -> Look:
         errors=sum(bool(grade.error) for row in graded for grade in row.grades),
         truncated=sum(completion.truncated for completion in completions),
         mean_tokens=sum(completion.tokens for completion in completions) / len(completions),
+        graders=means_by_grader(graders, [grade for row in graded for grade in row.grades]),
     )
 
 
@@ -159,5 +163,6 @@ def sample_row(problem: Problem, completion: str, grade: Grade) -> dict[str, Any
         "answer": grade.answer,
         "note": grade.note,
         "error": grade.error,
+        "parts": [part._asdict() for part in grade.parts],
         "place": problem.place,
     }

@@ -52,6 +52,20 @@ def combined(graders: Sequence[Grader], grades: Sequence[Grade]) -> Grade:
     )
 
 
+def means_by_grader(graders: Sequence[Grader], grades: Sequence[Grade]) -> dict[str, float]:
+    """Return the mean score of each of several graders over the completions that it judged, by its name.
+
+    One grader alone has none: its score is the grade itself.
+    """
+    if len(graders) < 2:
+        return {}
+    parts = [part for grade in grades for part in grade.parts]
+    scores = {
+        grader.name: [p.score for p in parts if p.name == grader.name and p.score is not None] for grader in graders
+    }
+    return {name: math.fsum(values) / len(values) for name, values in scores.items() if values}
+
+
 def check_problem(graders: Sequence[Grader], problem: Mapping[str, Any]) -> None:
     """Raise BadProblem when a grader cannot grade this problem, or does not pass its own gold answer."""
     for grader in graders:

@@ -21,7 +21,7 @@ from posttrain.evals.held_out import (
     summarize,
     write_samples,
 )
-from posttrain.graders import build_all, grade_all
+from posttrain.graders import build_all, grade_all, means_by_grader
 from posttrain.runs import directory
 from posttrain.stages.job import Job
 
@@ -65,6 +65,8 @@ def make_trainer(job: Job) -> Any:
             )
         log_metric("pass@1", sum(grade.passed for grade in judged) / len(judged))
         log_metric("grader_errors", float(len(grades) - len(judged)))
+        for name, mean in means_by_grader(graders, grades).items():
+            log_metric(f"graders/{name}", mean)
         rows = [sample_row(problem, text, grade) for problem, text, grade in zip(asked, texts, grades, strict=True)]
         _append_samples(job.run, trainer_state.global_step + 1, job.arguments.process_index, rows)
         return [None if grade.error else grade.score for grade in grades]
@@ -124,4 +126,4 @@ def _look(trainer, job: Job, graders) -> Look:
     everyone = gather_object(mine) if world > 1 else mine
     if rank == 0:
         write_samples(job.run / directory.SAMPLES / f"dev-{trainer.state.global_step:06d}.jsonl", everyone)
-    return summarize(everyone, recipe.eval.k)
+    return summarize(everyone, recipe.eval.k, graders)

@@ -11,7 +11,10 @@ from posttrain.data.records import Problem
 from posttrain.engines.sampling import Completion
 from posttrain.errors import UserError
 from posttrain.evals.held_out import Graded, summarize, write_samples
+from posttrain.graders import build, grade_all
 from posttrain.graders.grade import Grade
+from posttrain.graders.length import LengthSettings
+from posttrain.graders.number import NumberSettings
 
 RIGHT, WRONG, FAILED = Grade(1.0, True), Grade(0.0, False), Grade(None, False, error="judge down")
 
@@ -40,6 +43,20 @@ def test_a_sample_without_a_verdict_counts_nowhere_but_as_an_error() -> None:
     assert look.pass_at[2].n == 1  # the first problem has one verdict, too few for pass@2
     with pytest.raises(UserError, match="judge down"):
         summarize([graded(FAILED)], [1])
+
+
+def test_several_graders_are_shown_apart() -> None:
+    graders = [build(NumberSettings(type="number"), Path()), build(LengthSettings(type="length", at_most=2), Path())]
+    problem = Problem([{"role": "user", "content": "?"}], {"answer": "1"})
+    texts = ["1", "2", "it is 1", "it is 2", "it is 3"]
+    grades = grade_all(graders, texts, [problem.fields] * 5)
+    look = summarize([Graded(problem, [Completion(text, 1, False) for text in texts], grades)], [1], graders)
+    assert look.reward.mean == pytest.approx(2 / 5)
+    metrics = look.metrics()
+    assert (metrics["graders/number"], metrics["graders/length"]) == (pytest.approx(2 / 5), pytest.approx(2 / 5))
+    assert [
+        name for name in summarize([graded(RIGHT)], [1], graders[:1]).metrics() if name.startswith("graders/")
+    ] == []
 
 
 def test_every_completion_is_kept(tmp_path: Path) -> None:

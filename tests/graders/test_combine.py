@@ -18,7 +18,10 @@ from posttrain.graders import (
     build_all,
     check_problem,
     grade_all,
+    means_by_grader,
 )
+from posttrain.graders.combine import combined
+from posttrain.graders.grade import failure, verdict
 
 PARSE: TypeAdapter[Any] = TypeAdapter(AnyGrader)
 
@@ -100,3 +103,11 @@ def test_check_problem_refuses_what_cannot_be_graded() -> None:
     strict = Grader("strict", 1.0, lambda completion, problem: Grade(0.0, False, "never"), lambda problem: "gold")
     with pytest.raises(BadProblem, match="gold answer does not pass the grader 'strict': never"):
         check_problem([strict], {})
+
+
+def test_means_by_grader_leave_out_errors() -> None:
+    graders = [made(type="number", name="a"), made(type="number", name="b")]
+    rows = [(verdict(True), verdict(False)), (verdict(False), failure("other_error", "down"))]
+    grades = [combined(graders, list(row)) for row in rows]
+    assert means_by_grader(graders, grades) == {"a": 0.5, "b": 0.0}
+    assert means_by_grader(graders[:1], [verdict(True)]) == {}
