@@ -214,18 +214,30 @@ def check(recipe: RecipePath, model: ModelName = None, set_: Sets = None, as_jso
 def grade(
     grader: Annotated[Path, typer.Argument(metavar="GRADER", help="A YAML or JSON file with one grader.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL: the problem's fields and `completion`.")],
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Try the grader itself on the problems: gold, empty and wrong answers, time. Exit code 3 if unfit.",
+        ),
+    ] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many rows.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Grade completions offline with the grader a recipe would use.
+    """Grade completions offline with the grader a recipe would use, or probe that grader.
 
     Example: posttrain grade grader.yaml completions.jsonl
     """
-    from posttrain.evals.offline import grade_file, render
+    from posttrain.evals import offline
+    from posttrain.evals import probe as probing
     from posttrain.launch.start import reserved_stdout
 
     with reserved_stdout() as stdout:  # a grader in Python may print
-        document = grade_file(grader, file)
+        document = (probing.probe_file if probe else offline.grade_file)(grader, file, limit)
+        render = probing.render if probe else offline.render
         print(json.dumps(document, ensure_ascii=False) if as_json else render(document), file=stdout)
+    if probe and document["verdict"] == "fail":
+        raise GateError(f"not fit to pay a reward: {probing.failures(document)}", where=str(grader))
 
 
 @app.command()

@@ -222,18 +222,18 @@ def test_the_python_compiles(block: Block) -> None:
 
 def test_the_grader_shown_to_contributors_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = (block for block in shown("python") if block.page.name == "contributing.md")
-    path = tmp_path / "length.py"
+    path = tmp_path / "lines.py"
     path.write_text(block.text, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("shown_length", path)
+    spec = importlib.util.spec_from_file_location("shown_lines", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    grader = module.make(module.LengthSettings(type="length", max_words=2), tmp_path)
-    verdicts = [grader.grade(text, {}) for text in ("one two", "one two three", "<think>one")]
+    grader = module.make(module.LinesSettings(type="lines", max_lines=2), tmp_path)
+    verdicts = [grader.grade(text, {}) for text in ("one\ntwo\n", "one\ntwo\nthree", "<think>one")]
     assert [(grade.passed, grade.note) for grade in verdicts] == [
-        (True, "2 words"),
-        (False, "3 words"),
+        (True, "2 lines"),
+        (False, "3 lines"),
         (False, "thinking never ended"),
     ]
 

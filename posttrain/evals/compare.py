@@ -134,7 +134,7 @@ def _lines(
     from posttrain.engines.sampling import sampling_of
     from posttrain.evals.look import file_name, graders_digest, short_digest, take_look
     from posttrain.evals.summary import summarize
-    from posttrain.graders import build_all
+    from posttrain.graders import build_all, part_names
 
     opened = open_candidate(chosen, recipe)
     graders = build_all(recipe.graders, Path.cwd())
@@ -160,7 +160,7 @@ def _lines(
             graded_by=graded_by,
             max_errors=recipe.rollout.max_grader_errors,
         )
-        look = summarize(graded, recipe.eval.k, group_by=recipe.eval.group_by)
+        look = summarize(graded, recipe.eval.k, parts=part_names(graders), group_by=recipe.eval.group_by)
         row = {
             "label": label,
             "model": chosen.label,

@@ -6,8 +6,8 @@ import hashlib
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +17,7 @@ from posttrain.engines.sampling import Sampling
 from posttrain.evals.candidate import Opened
 from posttrain.evals.held_out import sample_and_grade
 from posttrain.evals.kept import look_again
+from posttrain.evals.progress import progress
 from posttrain.evals.summary import Graded
 from posttrain.graders.grade import Grader
 from posttrain.recipe.schema import Recipe
@@ -47,9 +48,12 @@ def take_look(
         for number, row in drawn if indices else ():
             yield indices[number], row
 
-    with TemporaryDirectory() as nowhere, progress(label, len(asked) * sampling.samples) as advance:
+    started, total = time.monotonic(), len(asked) * sampling.samples
+    with TemporaryDirectory() as nowhere, progress(label, total) as advance:
         path = keep or Path(nowhere) / "samples.jsonl"
-        return look_again(path, asked, sampling.samples, graders, graded_by, draw, advance)
+        graded = look_again(path, asked, sampling.samples, graders, graded_by, draw, advance)
+    print(f"{label}: {total:,} completions in {time.monotonic() - started:,.0f} s", file=sys.stderr)
+    return graded
 
 
 def graders_digest(recipe: Recipe) -> str:
@@ -67,36 +71,3 @@ def short_digest(document: Mapping[str, Any]) -> str:
 def file_name(name: str) -> str:
     """Return a model's name as part of a file name."""
     return re.sub(r"[^\w.]+", "-", name).strip("-.") or "model"
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Any]:
-    """Give a function to call with the number of completions just finished; a bar on a terminal, else lines now and
-    then, and one line at the end."""
-    import time
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    started = said = time.monotonic()
-    done = 0
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-
-        def advance(completions: int) -> None:
-            nonlocal done, said
-            done += completions
-            bar.advance(task, completions)
-            now = time.monotonic()
-            if not console.is_terminal and now - said > _LINE_SECONDS and done < total:
-                said = now
-                left = (now - started) / done * (total - done)
-                print(f"{label}: {done:,} of {total:,} completions, about {left:,.0f} s left", file=sys.stderr)
-
-        yield advance
-    print(f"{label}: {done:,} completions in {time.monotonic() - started:,.0f} s", file=sys.stderr)
-
-
-_LINE_SECONDS = 15.0

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from posttrain.data.read import read_rows
 from posttrain.errors import UserError, UserErrors
+from posttrain.evals.progress import progress
 from posttrain.graders import AnyGrader, GraderSettings, build, check_problems, grade_all
-from posttrain.graders.grade import Grade, shortened
+from posttrain.graders.grade import Grade, Grader, error_kind, shortened
 from posttrain.recipe.explain import explain
 from posttrain.recipe.yaml_lines import Loc, dotted, read_yaml
 
@@ -23,18 +28,19 @@ class _GraderFile(BaseModel):
     grader: AnyGrader
 
 
-def grade_file(grader_file: Path, rows_file: Path) -> dict[str, Any]:
-    """Return the verdicts on the rows of a file, in its order, with their mean and counts.
+def grade_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> dict[str, Any]:
+    """Return the verdicts on the first `limit` rows of a file, in its order, with their mean and counts.
 
     A row holds the problem's fields and `completion`. The document is {"rows": [{"score", "passed", "error",
-    "note", "parts"}], "mean", "passed", "errors"}: `passed` and `errors` count rows, and `mean` leaves out
-    the rows whose grader failed (None if all did). Raises UserErrors with the place of the rows that cannot
-    be graded, and of every error in the grader file.
+    "note", "parts"}], "mean", "passed", "errors", "error_kinds"}: `passed` and `errors` count rows, `error_kinds`
+    is {kind: rows}, and `mean` leaves out the rows whose grader failed (None if all did). Raises UserErrors with
+    the place of the rows that cannot be graded, and of every error in the grader file.
     """
-    graders = [build(read_grader(grader_file), grader_file.parent)]
-    placed = list(read_rows(str(rows_file)))
-    problems = [{key: value for key, value in row.items() if key != "completion"} for row, _ in placed]
-    complaints = check_problems(graders, problems)
+    grader = build(read_grader(grader_file), grader_file.parent)
+    placed = list(islice(read_rows(str(rows_file)), limit))
+    problems = [problem_of(row) for row, _ in placed]
+    with progress("trying the gold answers", len(placed)) as advance:
+        complaints = check_problems([telling(grader, advance)], problems)
     bad = [
         UserError(completion_complaint or problem_complaint, where=place)
         for (row, place), problem_complaint in zip(placed, complaints, strict=True)
@@ -42,7 +48,25 @@ def grade_file(grader_file: Path, rows_file: Path) -> dict[str, Any]:
     ]
     if bad:
         raise UserErrors(bad[:MAX_COMPLAINTS])
-    return document(grade_all(graders, [row["completion"] for row, _ in placed], problems))
+    with progress("grading", len(placed)) as advance:
+        return document(grade_all([telling(grader, advance)], [row["completion"] for row, _ in placed], problems))
+
+
+def problem_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the problem of a row that may hold a completion beside it."""
+    return {key: value for key, value in row.items() if key != "completion"}
+
+
+def telling(grader: Grader, advance: Callable[[], None]) -> Grader:
+    """Return the grader calling `advance` after each grade."""
+
+    def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
+        try:
+            return grader.grade(completion, problem)
+        finally:
+            advance()
+
+    return replace(grader, grade=grade)
 
 
 def read_grader(path: Path) -> GraderSettings:
@@ -88,7 +112,13 @@ def document(grades: list[Grade]) -> dict[str, Any]:
         "mean": sum(scores) / len(scores) if scores else None,
         "passed": sum(grade.passed for grade in grades),
         "errors": sum(bool(grade.error) for grade in grades),
+        "error_kinds": error_kinds(grades),
     }
+
+
+def error_kinds(grades: Iterable[Grade]) -> dict[str, int]:
+    """Return how many of the grades are errors of each kind, the commonest first."""
+    return dict(Counter(error_kind(grade.error) for grade in grades if grade.error).most_common())
 
 
 def render(document: dict[str, Any]) -> str:
@@ -102,7 +132,9 @@ def render(document: dict[str, Any]) -> str:
     if len(failed) > _SHOWN_ROWS:
         lines.append(f"… and {len(failed) - _SHOWN_ROWS} more that did not pass")
     mean = "none" if document["mean"] is None else f"{document['mean']:.4f}"
-    lines.append(f"passed {document['passed']} of {len(rows)}, mean {mean}, grader errors {document['errors']}")
+    kinds = ", ".join(f"{kind} {count}" for kind, count in document["error_kinds"].items())
+    errors = f"grader errors {document['errors']}" + (f" ({kinds})" if kinds else "")
+    lines.append(f"passed {document['passed']} of {len(rows)}, mean {mean}, {errors}")
     return "\n".join(lines)
 
 

@@ -59,9 +59,11 @@ class Look:
         }
 
 
-def summarize(graded: Sequence[Graded], k: Sequence[int], *, group_by: str | None = None) -> Look:
+def summarize(
+    graded: Sequence[Graded], k: Sequence[int], *, parts: Sequence[str] = (), group_by: str | None = None
+) -> Look:
     """Return the counts and estimates over problems; with `group_by`, the problem's field whose values group them,
-    standard errors are clustered.
+    standard errors are clustered. `parts` are the names of the parts that every grade has (`graders.part_names`).
 
     A problem enters a figure of k samples with the samples that have a verdict, and only when at least k of them
     do. Raises UserError when no sample has a verdict.
@@ -85,7 +87,7 @@ def summarize(graded: Sequence[Graded], k: Sequence[int], *, group_by: str | Non
     for size in k:
         if size > 1:
             values[f"pass^{size}"] = [_of_k(pass_hat_k, grades, size) for grades in judged]
-    values |= _parts(judged)
+    values |= _parts(judged, parts)
     completions = [completion for row in graded for completion in row.completions if not completion.error]
     unanswered = sum(grade.answer is None and not grade.passed for grades in judged for grade in grades)
     return Look(
@@ -125,18 +127,16 @@ def _majority(grades: Sequence[Grade], k: int) -> float | None:
     return maj_at_k(right, list(wrong.values()), len(grades) - right - wrong.total(), k)
 
 
-def _parts(judged: Sequence[Sequence[Grade]]) -> dict[str, list[float | None]]:
-    """Return the parts of the grades, by problem: the mean score of each part where all grades have the same ones
-    (``score/NAME``: several graders), else the share of all parts that passed (``parts_passed``: tests, constraints;
-    IFEval's instruction-level accuracy)."""
-    names = {tuple(part.name for part in grade.parts) for grades in judged for grade in grades}
-    if names == {()}:
-        return {}
-    if len(names) == 1 and len(fixed := names.pop()) == len(set(fixed)):
+def _parts(judged: Sequence[Sequence[Grade]], names: Sequence[str]) -> dict[str, list[float | None]]:
+    """Return the parts of the grades, by problem: the mean score of each named part (``score/NAME``: several graders),
+    or the share of all parts that passed (``parts_passed``: tests, constraints; IFEval's instruction level)."""
+    if names:
         return {
             f"score/{name}": [_mean(_scores([grade.parts[i] for grade in grades])) for grades in judged]
-            for i, name in enumerate(fixed)
+            for i, name in enumerate(names)
         }
+    if not any(grade.parts for grades in judged for grade in grades):
+        return {}
     passed = [_mean([float(sum(part.passed for part in grade.parts)) for grade in grades]) for grades in judged]
     there = [_mean([float(len(grade.parts)) for grade in grades]) for grades in judged]
     return {"parts_passed": _ratio(passed, there)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from posttrain.graders.combine import check_problem, check_problems, grade_all
+from posttrain.graders.combine import check_problem, check_problems, grade_all, part_names
 from posttrain.graders.grade import BadProblem, Grade, Grader, GraderSettings, Part
 from posttrain.graders.table import GRADERS, AnyGrader, build, build_all
 
@@ -19,4 +19,5 @@ __all__ = [
     "check_problem",
     "check_problems",
     "grade_all",
+    "part_names",
 ]

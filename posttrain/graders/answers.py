@@ -59,3 +59,9 @@ def boxed(text: str) -> list[str]:
                 spans.pop()
             spans.append((start, match.start()))
     return [text[start:end].strip() for start, end in spans]
+
+
+def tagged(text: str, tag: str) -> list[str]:
+    """Return what stands inside every ``<tag>...</tag>`` that is closed, in order."""
+    parts = (part.partition(f"</{tag}>") for part in text.split(f"<{tag}>")[1:])
+    return [inside.strip() for inside, end, _ in parts if end]

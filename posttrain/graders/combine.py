@@ -52,6 +52,12 @@ def combined(graders: Sequence[Grader], grades: Sequence[Grade]) -> Grade:
     )
 
 
+def part_names(graders: Sequence[Grader]) -> tuple[str, ...]:
+    """Return the names of the parts that every grade by these graders has: the graders, where there are several, or
+    those that the only one promises."""
+    return tuple(grader.name for grader in graders) if len(graders) > 1 else graders[0].parts if graders else ()
+
+
 def check_problem(graders: Sequence[Grader], problem: Mapping[str, Any]) -> None:
     """Raise BadProblem when a grader cannot grade this problem, or does not pass its own gold answer."""
     for grader in graders:

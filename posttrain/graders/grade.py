@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from posttrain.errors import did_you_mean
 
@@ -80,13 +80,20 @@ class GraderSettings(BaseModel):
         {}, description="Where the grader's fields are in the problem, as {answer: solution}."
     )
 
+    @model_validator(mode="after")
+    def _only_a_score_has_a_weight(self) -> GraderSettings:
+        if self.role != "score" and self.weight != 1.0:
+            raise ValueError(f"a grader with `role: {self.role}` is not paid: leave out `weight`, or set `role: score`")
+        return self
+
 
 @dataclass(frozen=True)
 class Grader:
     """A grader ready for use.
 
     `gold` returns a completion that must pass, or None where none can be made, and raises BadProblem for a
-    problem that cannot be graded. `parallel` is how many grades may and should be asked for at once.
+    problem that cannot be graded. `parallel` is how many grades may and should be asked for at once. `parts` are the
+    names of the parts that each of its grades has, where they are always the same.
     """
 
     name: str
@@ -95,6 +102,7 @@ class Grader:
     gold: Callable[[Mapping[str, Any]], str | None]
     parallel: int = 1
     role: Role = "score"
+    parts: tuple[str, ...] = ()
 
 
 def verdict(passed: bool, note: str = "", answer: str | None = None) -> Grade:

@@ -22,6 +22,9 @@ GRADERS = {
     "python": "posttrain.graders.python:PythonSettings",
     "score_model": "posttrain.graders.score_model:ScoreModelSettings",
     "label_model": "posttrain.graders.label_model:LabelModelSettings",
+    "verifier": "posttrain.graders.verifier:VerifierSettings",
+    "length": "posttrain.graders.length:LengthSettings",
+    "repetition": "posttrain.graders.repetition:RepetitionSettings",
 }
 
 
@@ -37,6 +40,11 @@ else:
         Union[tuple(_settings_class(place) for place in GRADERS.values())],  # noqa: UP007
         Field(discriminator="type"),
     ]
+
+
+def settings_of(options: Mapping[str, Any]) -> GraderSettings:
+    """Return the settings of a grader that is given as plain data, as ``{"type": "number"}``."""
+    return _settings_class(GRADERS[options["type"]]).model_validate(options)
 
 
 def build(settings: GraderSettings, base_dir: Path) -> Grader:

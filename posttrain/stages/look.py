@@ -11,6 +11,7 @@ from posttrain.engines.transformers import engine
 from posttrain.evals.held_out import in_order, sample_and_grade
 from posttrain.evals.kept import write_samples
 from posttrain.evals.summary import Graded, summarize
+from posttrain.graders import part_names
 from posttrain.runs import directory
 from posttrain.stages.job import Job
 
@@ -49,7 +50,8 @@ def take_look(trainer: Any, job: Job) -> dict[str, float]:
     graded = sampled(trainer, job, job.problems, job.prompts, sampling)
     if rank == 0:
         write_samples(job.run / directory.SAMPLES / f"dev-{trainer.state.global_step:06d}.jsonl", graded)
-    return summarize(graded, job.recipe.eval.k, group_by=job.recipe.eval.group_by).metrics()
+    look = job.recipe.eval
+    return summarize(graded, look.k, parts=part_names(job.graders), group_by=look.group_by).metrics()
 
 
 def sampled(

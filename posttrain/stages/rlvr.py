@@ -17,7 +17,7 @@ from posttrain.evals.held_out import prompts_of
 from posttrain.evals.kept import sample_row
 from posttrain.evals.signal import signal_of
 from posttrain.evals.summary import Graded, refuse_errors, summarize
-from posttrain.graders import Grade, grade_all
+from posttrain.graders import Grade, grade_all, part_names
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.arguments import train_settings
@@ -72,7 +72,8 @@ def make_trainer(job: Job) -> Any:
         ]
         rows = [sample_row(*row) for row in zip(asked, completions, grades, strict=True)]
         _append_samples(job.run, trainer_state.global_step + 1, job.arguments.process_index, rows)
-        for name, found in summarize(_groups(index, asked, completions, grades), sizes).figures.items():
+        groups = _groups(index, asked, completions, grades)
+        for name, found in summarize(groups, sizes, parts=part_names(job.graders)).figures.items():
             if name != "reward":  # TRL logs that
                 log_metric(name, found.mean)
         log_metric("grader_errors", float(len(failed)))

@@ -174,6 +174,8 @@ PROBLEMS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"input": "q", "target": "4"}, {"target": "4", "answer": "4"}),
     ({"messages": [user("q")], "ground_truth": "4", "dataset": "gsm8k"},
      {"ground_truth": "4", "dataset": "gsm8k", "answer": "4"}),
+    ({"messages": [user("q"), assistant("5")], "ground_truth": ["4"], "dataset": ["gsm8k"]},
+     {"ground_truth": ["4"], "dataset": ["gsm8k"], "answer": ["4"]}),
     ({"messages": [user("q")], "nums": [1, 2]}, {"nums": [1, 2]}),
     ({"item": {"question": "q", "answer": 4}}, {"answer": 4}),
 ]  # fmt: skip

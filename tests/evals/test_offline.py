@@ -27,6 +27,7 @@ def test_the_document(tmp_path: Path) -> None:
         "mean": 0.5,
         "passed": 1,
         "errors": 0,
+        "error_kinds": {},
     }
     assert json.loads(json.dumps(document)) == document
     assert render(document).splitlines() == [
@@ -41,7 +42,9 @@ def test_json_graders_and_relative_paths(tmp_path: Path) -> None:
     document = grade_file(*written(tmp_path, grader, [{"answer": n, "completion": ""} for n in (1, 2, 0)], "g.json"))
     assert [row["score"] for row in document["rows"]] == [1.0, 0.5, None]
     assert (document["mean"], document["passed"], document["errors"]) == (0.75, 1, 1)
+    assert document["error_kinds"] == {"python_grader_runtime_error": 1}
     assert "row 3: error  python_grader_runtime_error: ZeroDivisionError" in render(document)
+    assert render(document).endswith("grader errors 1 (python_grader_runtime_error 1)")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_too_many_errors_stop() -> None:
 def test_graders_of_a_recipe_are_shown_apart() -> None:
     one = Grade(0.75, False, parts=(Part("number", 1.0, True), Part("format", 0.0, False)))
     two = Grade(1.0, True, parts=(Part("number", 1.0, True), Part("format", 1.0, True)))
-    look = summarize([graded(one, two), graded(two, two)], [1])
+    look = summarize([graded(one, two), graded(two, two)], [1], parts=("number", "format"))
     assert look.figures["score/number"].mean == 1.0
     assert look.figures["score/format"].mean == pytest.approx((0.5 + 1) / 2)
 

@@ -18,6 +18,7 @@ from posttrain.graders import (
     build_all,
     check_problem,
     grade_all,
+    part_names,
 )
 
 PARSE: TypeAdapter[Any] = TypeAdapter(AnyGrader)
@@ -100,3 +101,10 @@ def test_check_problem_refuses_what_cannot_be_graded() -> None:
     strict = Grader("strict", 1.0, lambda completion, problem: Grade(0.0, False, "never"), lambda problem: "gold")
     with pytest.raises(BadProblem, match="gold answer does not pass the grader 'strict': never"):
         check_problem([strict], {})
+
+
+def test_part_names_are_the_graders_or_those_that_the_only_one_promises() -> None:
+    graders = [made(type="number"), made(type="pattern", pattern="a")]
+    assert part_names(graders) == ("number", "pattern")
+    assert part_names(graders[:1]) == ()
+    assert part_names([]) == ()

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from posttrain.errors import UserError, UserErrors
+from posttrain.graders import GRADERS
+from posttrain.recipe.explain import choices
 from posttrain.recipe.load import dump_recipe, load_recipe
 
+TYPES = choices(GRADERS)
 GOOD = """\
 # A recipe with something in every section
 stage: rlvr
@@ -86,8 +89,8 @@ BAD = [
     ("launch: {offload: [parameters]}", "a.yaml:4 launch: offload: [parameters] needs zero: 3"),
     ("rollout: {temperature: .nan}", "a.yaml:4 rollout.temperature: must be at least 0, not NaN"),
     ("graders: [{type: number}]", "a.yaml:4 graders: sft grades held-out problems only: list them under data.problems"),
-    ("graders: [{type: numbr}]", "a.yaml:4 graders[0].type: must be 'number', 'string', 'pattern', 'choice', 'math' or 'python', not \"numbr\". Did you mean 'number'?"),
-    ("graders:\n  -\n    weight: 1", "a.yaml:6 graders[0].type: missing: 'number', 'string', 'pattern', 'choice', 'math' or 'python'"),
+    ("graders: [{type: numbr}]", f"a.yaml:4 graders[0].type: must be {TYPES}, not \"numbr\". Did you mean 'number'?"),
+    ("graders:\n  -\n    weight: 1", "a.yaml:6 graders[0].type: missing: " + TYPES),
     ("graders:\n  - type: number\n    weight: 0\n    tolerance: -1", "a.yaml:6 graders[0].weight: must be above 0, not 0\na.yaml:7 graders[0].tolerance: must be at least 0, not -1"),
     ("graders: [{type: number, weight: 0}]", "a.yaml:4 graders[0].weight: must be above 0, not 0"),
     ("graders: [number]", 'a.yaml:4 graders[0]: must be a mapping, not "number"'),
@@ -172,8 +175,7 @@ eval: {evry: 3}
         "a.yaml:11 train.learning_rat: unknown key. Did you mean 'learning_rate'?",
         'a.yaml:12 train.max_steps: must be a whole number, not "lots"',
         "a.yaml:14 graders[0].tolerence: unknown key. Did you mean 'tolerance'?",
-        "a.yaml:15 graders[1].type: must be 'number', 'string', 'pattern', 'choice', 'math' or 'python', "
-        "not \"mth\". Did you mean 'math'?",
+        f"a.yaml:15 graders[1].type: must be {TYPES}, not \"mth\". Did you mean 'math'?",
         "a.yaml:16 eval.evry: unknown key. Did you mean 'every'?",
     ]
 
@@ -237,7 +239,7 @@ def test_set_changes_any_key(tmp_path):
         "graders[0].weight=3",
         "eval.k=[1, 2]",
         "model.lora=null",
-        "rollout.temperature=0",
+        "rollout.temperature=0.5",
         "data.dev={fraction: 0.5}",
         "launch.hostfile=near/hosts",
         "data.unseen=[{path: u.jsonl}]",
@@ -250,7 +252,7 @@ def test_set_changes_any_key(tmp_path):
     assert recipe.graders[0].weight == 3
     assert recipe.eval.k == [1, 2]
     assert recipe.model.lora is None
-    assert recipe.rollout.temperature == 0
+    assert recipe.rollout.temperature == 0.5
     assert recipe.data.dev.fraction == 0.5
     assert (recipe.model.path, recipe.out, recipe.seed) == ("-x/y", "o", 0)
     assert recipe.launch.hostfile == os.path.abspath("near/hosts")

@@ -46,6 +46,8 @@ def read_prompt(row: Row, place: str) -> Problem:
 def read_conversation(row: Row, place: str) -> Problem:
     """Messages that end with the user's turn, and fields beside them: AI2's and OpenAI's RLVR rows."""
     messages = with_system(read_messages(column(row, place, "messages"), place, "messages"), row)
+    if has(row, "dataset", "ground_truth") and len(messages) > 1 and messages[-1]["role"] == "assistant":
+        messages = messages[:-1]  # AI2's rows may end with an example answer; open-instruct leaves it out too
     return _problem(check_prompt(messages, place), row, {"messages"}, place)
 
 
