@@ -11,7 +11,6 @@ import json
 import re
 from typing import Any
 
-from posttrain.errors import did_you_mean
 from posttrain.graders.constraints.arguments import holds, number, pattern, position, text, texts
 from posttrain.graders.constraints.constraint import Constraint
 from posttrain.graders.constraints.language import codes, detected
@@ -20,7 +19,6 @@ from posttrain.graders.grade import BadProblem
 
 CONSTRAINED_RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 
-_PLACEHOLDER = re.compile(r"\[.*?\]")
 _STAR_BULLET = re.compile(r"^[^\S\n]*\*[^*].*$", re.MULTILINE)
 _DASH_BULLET = re.compile(r"^[^\S\n]*-.*$", re.MULTILINE)
 _HIGHLIGHT = re.compile(r"\*([^\n*]*)\*")
@@ -65,7 +63,7 @@ def letter_frequency(response: str, *, letter: Any, let_frequency: Any, let_rela
 def response_language(response: str, *, language: Any) -> bool:
     """The response is in the language, by langdetect; a text that shows none (digits only) counts as kept."""
     if text("language", language) not in codes():
-        raise BadProblem(f"no language has the code '{language}'.{did_you_mean(language, codes())}")
+        raise BadProblem(f"language is '{language}', which cannot be told (these can: {' '.join(sorted(codes()))})")
     return detected(response) in (language, None)
 
 
@@ -123,8 +121,9 @@ def nth_paragraph_first_word(response: str, *, num_paragraphs: Any, nth_paragrap
 
 
 def number_placeholders(response: str, *, num_placeholders: Any) -> bool:
-    """There are at least so many placeholders like ``[address]``."""
-    return len(_PLACEHOLDER.findall(response)) >= number("num_placeholders", num_placeholders)
+    """There are at least so many placeholders like ``[address]``, each on one line."""
+    before_closings = [text for line in response.split("\n") for text in line.split("]")[:-1]]
+    return sum("[" in text for text in before_closings) >= number("num_placeholders", num_placeholders)
 
 
 def postscript(response: str, *, postscript_marker: Any) -> bool:

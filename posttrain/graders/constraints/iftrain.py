@@ -8,6 +8,7 @@ the checker draws a random beginning: here 0 is 0.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -53,10 +54,9 @@ def repeat_phrase(response: str, *, phrase: Any, small_n: Any) -> bool:
     """From the phrase's first word to the next of its last word, on one line, there are exactly `small_n` spans; each
     is the phrase with exactly one word replaced. Capitals count."""
     wanted = text("phrase", phrase).split()
-    found = re.findall(rf"{re.escape(wanted[0])} .*? {re.escape(wanted[-1])}", response)
+    found = [span.split() for line in response.split("\n") for span in _spans(line, wanted[0], wanted[-1])]
     return len(found) == number("small_n", small_n) and all(
-        len(span) == len(wanted) and sum(a != b for a, b in zip(span, wanted, strict=True)) == 1
-        for span in map(str.split, found)
+        len(span) == len(wanted) and sum(a != b for a, b in zip(span, wanted, strict=True)) == 1 for span in found
     )
 
 
@@ -205,6 +205,15 @@ def count_unique(response: str) -> bool:
     """No token occurs twice. Capitals count, and a punctuation mark is a token: one comma is allowed."""
     tokens = words(response)
     return len(tokens) == len(set(tokens))
+
+
+def _spans(line: str, first: str, last: str) -> Iterator[str]:
+    """Yield each stretch of the line from `first` and a space to the next space and `last`, none within another."""
+    start, end = line.find(f"{first} "), 0
+    while start >= 0 and (end := line.find(f" {last}", start + len(first) + 1)) >= 0:
+        end += 1 + len(last)
+        yield line[start:end]
+        start = line.find(f"{first} ", end)
 
 
 def _same(one: str, other: str) -> bool:
