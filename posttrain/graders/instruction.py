@@ -67,7 +67,7 @@ def read(problem: Mapping[str, Any]) -> list[Instruction]:
 
 def judged(response: str, asked: Sequence[Instruction], mode: Mode) -> tuple[Part, ...]:
     """Return the verdict on each constraint, in order. A blank response follows none."""
-    variants = list(loosened(response)) if mode == "loose" else [response]
+    variants = dict.fromkeys(loosened(response)) if mode == "loose" else (response,)
     return tuple(
         _part(instruction, any(instruction.followed(variant) for variant in variants)) for instruction in asked
     )
