@@ -1,8 +1,7 @@
 """The 25 constraints of IFEval (Zhou et al., 2023, arXiv 2311.07911), as its published checker decides them.
 
-Where the checker and the words of the instruction differ, the checker is followed, since published figures are
-its verdicts; each such place says so. The one exception is a letter outside a to z, which the checker replaces by
-a random one: here it is counted as it stands (the prompts with keys 1122 and 1129).
+The one exception is a letter outside a to z, for which the checker draws a random one: here it is counted as it
+stands (the prompts with the keys 1122 and 1129).
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def existence(response: str, *, keywords: Any) -> bool:
 
 
 def keyword_frequency(response: str, *, keyword: Any, frequency: Any, relation: Any) -> bool:
-    """The keyword is found so many times, inside words too."""
+    """The keyword is found so many times: "rain" in "training" too."""
     found = pattern("keyword", keyword).findall(response)
     return holds(len(found), relation, number("frequency", frequency))
 
@@ -50,7 +49,7 @@ def forbidden_words(response: str, *, forbidden_words: Any) -> bool:
 
 
 def letter_frequency(response: str, *, letter: Any, let_frequency: Any, let_relation: Any) -> bool:
-    """The letter occurs so many times, small or capital."""
+    """The letter occurs so many times, ignoring case."""
     if len(text("letter", letter)) != 1:
         raise BadProblem(f"letter is {letter!r}, not one character")
     count = response.lower().count(letter.lower())
@@ -61,24 +60,24 @@ def letter_frequency(response: str, *, letter: Any, let_frequency: Any, let_rela
 
 
 def response_language(response: str, *, language: Any) -> bool:
-    """The response is in the language, by langdetect; a text that shows none (digits only) counts as kept."""
+    """The response is in the language, by langdetect, or in none that can be told, such as digits only."""
     if text("language", language) not in codes():
         raise BadProblem(f"language is '{language}', which cannot be told (these can: {' '.join(sorted(codes()))})")
     return detected(response) in (language, None)
 
 
 def english_capital(response: str) -> bool:
-    """The response has letters, all capital, and is English."""
+    """The response has letters, all of them capital, and is English, by langdetect."""
     return response.isupper() and detected(response) in ("en", None)
 
 
 def english_lowercase(response: str) -> bool:
-    """The response has letters, all small, and is English."""
+    """The response has letters, none of them capital, and is English, by langdetect."""
     return response.islower() and detected(response) in ("en", None)
 
 
 def capital_word_frequency(response: str, *, capital_frequency: Any, capital_relation: Any) -> bool:
-    """So many words are all capitals, by NLTK's word_tokenize: "A" and "U.S." are, "AI's" is one and a half."""
+    """So many words are all capitals, such as "A" and "U.S."; words are the tokens of NLTK's word_tokenize."""
     count = sum(word.isupper() for word in words(response))
     return holds(count, capital_relation, number("capital_frequency", capital_frequency), "capital_relation")
 
@@ -92,20 +91,19 @@ def number_words(response: str, *, num_words: Any, relation: Any) -> bool:
 
 
 def number_sentences(response: str, *, num_sentences: Any, relation: Any) -> bool:
-    """There are so many sentences, as NLTK's Punkt tokenizer splits English."""
+    """There are so many sentences, as NLTK's Punkt tokenizer for English splits them."""
     return holds(len(sentences(response)), relation, number("num_sentences", num_sentences))
 
 
 def number_paragraphs(response: str, *, num_paragraphs: Any) -> bool:
-    """There are exactly so many paragraphs between dividers ``***``; one between two of them may not be blank."""
+    """There are exactly so many paragraphs between dividers ``***``, none of them blank but before and after all."""
     return filled(response.split("***")) == number("num_paragraphs", num_paragraphs)
 
 
 def nth_paragraph_first_word(response: str, *, num_paragraphs: Any, nth_paragraph: Any, first_word: Any) -> bool:
-    """Of exactly so many paragraphs between blank lines the n-th begins with the word.
+    """Of exactly so many paragraphs between blank lines the n-th begins with the word, ignoring case.
 
-    The checker counts the paragraphs that are not blank and finds the n-th among all of them, so that a response
-    with a blank one before the n-th is judged by the wrong paragraph.
+    Blank paragraphs are not counted, but the n-th is found among all of them, as the checker does it.
     """
     paragraphs = response.split("\n\n")
     nth = position("nth_paragraph", nth_paragraph)
@@ -127,13 +125,13 @@ def number_placeholders(response: str, *, num_placeholders: Any) -> bool:
 
 
 def postscript(response: str, *, postscript_marker: Any) -> bool:
-    """The marker is somewhere, small or capital; ``P.S.`` and ``P.P.S`` may have spaces in them."""
+    """The marker is somewhere, ignoring case; ``P.S.`` and ``P.P.S`` may have spaces in them."""
     marker = text("postscript_marker", postscript_marker)
     return re.search(_POSTSCRIPTS.get(marker) or marker.lower(), response.lower()) is not None
 
 
 def number_bullet_lists(response: str, *, num_bullets: Any) -> bool:
-    """There are exactly so many lines that begin with ``-``, or with ``*`` and something that is no star."""
+    """There are exactly so many lines that begin with ``-``, or with ``*`` and no second star."""
     count = len(_STAR_BULLET.findall(response)) + len(_DASH_BULLET.findall(response))
     return count == number("num_bullets", num_bullets)
 
@@ -144,13 +142,13 @@ def constrained_response(response: str) -> bool:
 
 
 def number_highlighted_sections(response: str, *, num_highlights: Any) -> bool:
-    """There are at least so many highlights ``*so*``; a ``**bold**`` one is counted too."""
+    """There are at least so many highlights ``*so*`` or ``**so**``, none of them blank."""
     spans = (*_HIGHLIGHT.findall(response), *_BOLD_HIGHLIGHT.findall(response))
     return sum(bool(span.strip()) for span in spans) >= number("num_highlights", num_highlights)
 
 
 def multiple_sections(response: str, *, section_spliter: Any, num_sections: Any) -> bool:
-    """There are at least so many marks ``Section 1``: the word, perhaps a space, and a number. Case counts."""
+    """There are at least so many marks such as ``Section 1``; `section_spliter` is the word, and its case counts."""
     marks = re.findall(rf"{text('section_spliter', section_spliter)}\s?\d+", response)
     return len(marks) >= number("num_sections", num_sections)
 
@@ -180,18 +178,18 @@ def title(response: str) -> bool:
 
 
 def two_responses(response: str) -> bool:
-    """Six stars part two different responses; a third between two of them may not be blank."""
+    """There are two different responses between dividers ``******``, and no blank one between two dividers."""
     responses = response.split("******")
     return filled(responses) == 2 and len({one.strip() for one in responses if one.strip()}) == 2
 
 
 def repeat_prompt(response: str, *, prompt_to_repeat: Any) -> bool:
-    """The response begins with the request, small or capital."""
+    """The response begins with the request, ignoring case."""
     return response.strip().lower().startswith(text("prompt_to_repeat", prompt_to_repeat).strip().lower())
 
 
 def end_checker(response: str, *, end_phrase: Any) -> bool:
-    """The response ends with the phrase, small or capital; quotation marks after it do not count."""
+    """The response ends with the phrase, ignoring case and quotation marks after it."""
     return response.strip().strip('"').lower().endswith(text("end_phrase", end_phrase).strip().lower())
 
 
