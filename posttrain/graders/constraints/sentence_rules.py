@@ -22,7 +22,7 @@ _STOP = re.compile(
              | [0-9]\.[0-9]
              | (?:[A-Za-z]\.){{2,3}}                # e.g.
              | (?<=\ [A-Za-z])\. )                  # an initial
-    | (?P<quoted> \.” | (?=[.!?])\??!?\.?" )          # "Go." Then
+    | (?P<quoted> \.” | (?=[.!?])\??!?\.?" )        # "Go." Then
     | [.!?]
     """,
     re.VERBOSE,
