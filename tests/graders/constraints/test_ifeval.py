@@ -13,6 +13,23 @@ from posttrain.graders.constraints.table import instruction
 ENGLISH = "the quick brown fox jumps over the lazy dog and runs away into the forest"
 GERMAN = "Der schnelle braune Fuchs springt über den faulen Hund und läuft in den Wald"
 
+ODD = (
+    "\x00",
+    "\ud800",
+    "\u0130 \u00df",
+    "-",
+    ".",
+    "!?",
+    '"',
+    "'",
+    "<<",
+    ">>",
+    "[" * 3000,
+    "***",
+    "\u2028\r",
+    "1. " * 500,
+)
+
 Case = tuple[dict[str, Any], str, bool]
 CASES: dict[str, list[Case]] = {
     "keywords:existence": [
@@ -191,6 +208,12 @@ CASES: dict[str, list[Case]] = {
 )
 def test_the_constraint(name: str, kwargs: dict[str, Any], response: str, followed: bool) -> None:
     assert instruction(name, kwargs).followed(response) is followed
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_odd_response_has_a_verdict_too(name: str) -> None:
+    asked = instruction(name, CASES[name][0][0])
+    assert all(isinstance(asked.followed(response), bool) for response in ODD)
 
 
 def test_every_constraint_has_cases_of_both_verdicts() -> None:
