@@ -47,12 +47,13 @@ def make(settings: InstructionSettings, base_dir: Path) -> Grader:
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
         asked = read(problem)
         text = final_text(completion)
-        response = text if text is None or "</think>" not in completion else text.lstrip()
-        parts = judged(response or "", asked, settings.mode)
+        # The blank lines after thinking are no paragraphs of the response.
+        response = (text or "").lstrip() if "</think>" in completion else text or ""
+        parts = judged(response, asked, settings.mode)
         failed = [part.name for part in parts if not part.passed]
-        share = 1 - len(failed) / len(parts)
+        share = (len(parts) - len(failed)) / len(parts)
         note = "thinking never ended" if text is None else f"not followed: {', '.join(failed)}" if failed else ""
-        return Grade(float(share if settings.score == "fraction" else not failed), not failed, note, parts=parts)
+        return Grade(share if settings.score == "fraction" else float(not failed), not failed, note, parts=parts)
 
     def gold(problem: Mapping[str, Any]) -> None:
         read(problem)
