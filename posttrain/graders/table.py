@@ -19,6 +19,7 @@ GRADERS = {
     "pattern": "posttrain.graders.pattern:PatternSettings",
     "choice": "posttrain.graders.choice:ChoiceSettings",
     "math": "posttrain.graders.math:MathSettings",
+    "instruction": "posttrain.graders.instruction:InstructionSettings",
     "python": "posttrain.graders.python:PythonSettings",
     "score_model": "posttrain.graders.score_model:ScoreModelSettings",
     "label_model": "posttrain.graders.label_model:LabelModelSettings",
