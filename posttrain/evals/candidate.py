@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import Engine, Prompt
+from posttrain.endpoint import Endpoint, parse_endpoint
+from posttrain.engines.sampling import Engine, Prompt, Sampling
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import LoadedRecipe
 from posttrain.recipe.schema import Model, Recipe
@@ -15,15 +17,25 @@ from posttrain.recipe.schema import Model, Recipe
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model under the name that the command line gave it."""
+    """A model under the name that the command line gave it: one that is loaded here, or one behind an endpoint.
+
+    `digest` tells it from other models, as far as that can be known, and `run` is the run directory it came from.
+    """
 
     label: str
-    parent: Parent
+    source: Parent | Endpoint
+
+    @property
+    def path(self) -> str:
+        return str(self.source) if isinstance(self.source, Endpoint) else self.source.path
 
     @property
     def digest(self) -> str:
-        """What tells it from other models."""
-        return self.parent.digest
+        return str(self.source) if isinstance(self.source, Endpoint) else self.source.digest
+
+    @property
+    def run(self) -> Path | None:
+        return None if isinstance(self.source, Endpoint) else self.source.run
 
 
 class Opened(NamedTuple):
@@ -35,16 +47,30 @@ class Opened(NamedTuple):
 
 
 def candidate(name: str, loaded: LoadedRecipe) -> Candidate:
-    """Return the model called `name` on the command line; ``base`` is the recipe's own. Raises UserError for none."""
+    """Return the model called `name` on the command line: ``base`` is the recipe's own, ``URL#NAME`` is behind an
+    endpoint. Raises UserError for none."""
     settings = loaded.recipe.model
     if name == "base":
         where = loaded.place("model.path")
-        return Candidate(name, resolve(settings.path, revision=settings.revision, where=where))
-    return Candidate(name, resolve(name, where="--model"))
+        own = parse_endpoint(settings.path) or resolve(settings.path, revision=settings.revision, where=where)
+        return Candidate(name, own)
+    return Candidate(name, parse_endpoint(name) or resolve(name, where="--model"))
+
+
+def check_endpoint(chosen: Candidate, sampling: Sampling) -> None:
+    """Raise UserError when the candidate is behind an endpoint that does not answer or does not take the sampling."""
+    if isinstance(chosen.source, Endpoint):
+        from posttrain.engines.endpoint import agreed
+
+        agreed(chosen.source, sampling)
 
 
 def open_candidate(chosen: Candidate, recipe: Recipe) -> Opened:
-    """Load the model for sampling."""
+    """Load the model for sampling, or reach its endpoint."""
+    if isinstance(chosen.source, Endpoint):
+        from posttrain.engines.endpoint import engine as endpoint_engine
+
+        return Opened(endpoint_engine(chosen.source), _messages)
     from posttrain.data.tokenize import tokenize_problems
     from posttrain.engines.transformers import engine
     from posttrain.evals.held_out import prompts_of
@@ -52,8 +78,8 @@ def open_candidate(chosen: Candidate, recipe: Recipe) -> Opened:
     from posttrain.stages.terminal import quiet
 
     quiet()
-    tokenizer = load_tokenizer(chosen.parent, recipe.model)
-    model = _load_for_sampling(chosen.parent, recipe.model, tokenizer)
+    tokenizer = load_tokenizer(chosen.source, recipe.model)
+    model = _load_for_sampling(chosen.source, recipe.model, tokenizer)
 
     def prompts(problems: Sequence[Problem]) -> tuple[list[int], list[Prompt]]:
         done = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
@@ -61,6 +87,11 @@ def open_candidate(chosen: Candidate, recipe: Recipe) -> Opened:
         return kept, prompts_of([problems[i] for i in kept], [row["prompt_ids"] for row in done.rows])
 
     return Opened(engine(model, tokenizer), prompts)
+
+
+def _messages(problems: Sequence[Problem]) -> tuple[list[int], list[Prompt]]:
+    """Return the problems' messages, which an endpoint puts into its own template."""
+    return list(range(len(problems))), [Prompt(problem.prompt, (), problem.tools) for problem in problems]
 
 
 def _load_for_sampling(parent: Parent, settings: Model, tokenizer: Any) -> Any:

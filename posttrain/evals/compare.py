@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.data.load import load_data
 from posttrain.data.records import Chat, Problem
+from posttrain.engines.sampling import Sampling, sampling_of
 from posttrain.errors import UserError, did_you_mean
-from posttrain.evals.candidate import Candidate, candidate, open_candidate
+from posttrain.evals.candidate import Candidate, candidate, check_endpoint, open_candidate
 from posttrain.evals.prompting import asked_as, read_shots, refuse_shown
 from posttrain.evals.unseen import record_look
-from posttrain.model.resolve import Parent
 from posttrain.recipe.check import check_problems
 from posttrain.recipe.load import LoadedRecipe, load_recipe
 from posttrain.recipe.schema import PromptVariant, Recipe
@@ -64,10 +64,12 @@ def compare_models(
     labels = [_label(chosen.label, variant) for chosen in candidates for variant, _ in variants]
     _check_labels(labels, baseline)
     check_problems(loaded, problems)
-    lines = [line for chosen in candidates for line in _lines(chosen, recipe, problems, variants, part)]
+    sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
+    for chosen in candidates:
+        check_endpoint(chosen, sampling)
+    lines = [line for chosen in candidates for line in _lines(chosen, recipe, sampling, problems, variants, part)]
     if unseen:
-        parents = [chosen.parent for chosen in candidates for _ in variants]
-        _record(recipe, parents, lines)
+        _record(recipe, [chosen for chosen in candidates for _ in variants], lines)
     first = next(line for line in lines if line.row["label"] == (baseline or labels[0]))
     document: dict[str, Any] = {"models": [line.row for line in lines], "baseline": first.row["label"]}
     document["differences"] = differences(lines, first)
@@ -126,12 +128,12 @@ def _check_labels(labels: Sequence[str], baseline: str | None) -> None:
 def _lines(
     chosen: Candidate,
     recipe: Recipe,
+    sampling: Sampling,
     problems: Sequence[Problem],
     variants: Sequence[Variant],
     part: str,
 ) -> list[Line]:
     """Load one model, take a look in each way, and return the table's lines."""
-    from posttrain.engines.sampling import sampling_of
     from posttrain.evals.look import file_name, graders_digest, short_digest, take_look
     from posttrain.evals.summary import summarize
     from posttrain.graders import build_all, part_names
@@ -139,7 +141,6 @@ def _lines(
     opened = open_candidate(chosen, recipe)
     graders = build_all(recipe.graders, Path.cwd())
     graded_by = graders_digest(recipe)
-    sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
     lines = []
     for variant, shots in variants:
         label = _label(chosen.label, variant)
@@ -165,7 +166,7 @@ def _lines(
             "label": label,
             "model": chosen.label,
             "prompt": variant.name if variant else "",
-            "path": chosen.parent.path,
+            "path": chosen.path,
             "digest": chosen.digest,
             "part": part,
             "left_out": len(problems) - len(graded),
@@ -215,10 +216,10 @@ def _line(
     return Line(row, values, dict(zip(keys, look.groups, strict=True)) if look.groups else {})
 
 
-def _record(recipe: Recipe, parents: Sequence[Parent], lines: Sequence[Line]) -> None:
+def _record(recipe: Recipe, candidates: Sequence[Candidate], lines: Sequence[Line]) -> None:
     """Write the look at the unseen problems into the runs that were scored, and say how many there have been."""
-    for parent, line in zip(parents, lines, strict=True):
-        places = [place for place in (parent.run, Path(recipe.out) if recipe.out else None) if place]
+    for chosen, line in zip(candidates, lines, strict=True):
+        places = [place for place in (chosen.run, Path(recipe.out) if recipe.out else None) if place]
         looks = [record_look(place, line.row) for place in places]
         if looks and looks[0] > 1:
             print(

@@ -72,11 +72,14 @@ def _collected(errors: list[UserError]) -> Iterator[None]:
 
 
 def _check_model(draft: Draft, place: Callable[[str], str]) -> list[str]:
+    from posttrain.endpoint import parse_endpoint
     from posttrain.model.resolve import resolve
 
     settings = draft.sections.get("model")
     if settings is None:
         return []
+    if draft.sections.get("stage") == "eval" and (endpoint := parse_endpoint(settings.path)):
+        return [f"model: {endpoint} (endpoint)"]
     parent = resolve(settings.path, revision=settings.revision, where=place("model.path"))
     return [f"model: {settings.path} ({parent.kind})"]
 

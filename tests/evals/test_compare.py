@@ -155,3 +155,18 @@ def test_what_can_be_mended_is_said_before_a_model_is_loaded(
 ) -> None:
     with pytest.raises(UserError, match=message):
         compare_models(recipe(tmp_path, **sections), models, baseline=baseline)
+
+
+def test_a_hosted_model_is_the_row_to_beat(tmp_path: Path, chat_server: Any) -> None:
+    chat_server.script({"content": "So the answer is 5.", "usage": {"completion_tokens": 6}})
+    name = f"{chat_server.base_url}#big"
+    document = compare_models(recipe(tmp_path, eval={"samples": 2, "k": [1, 2], "limit": 3}), [name])
+    (row,) = document["models"]
+    assert (row["label"], row["digest"], row["problems"], row["samples"]) == (name, name, 3, 6)
+    assert row["completions/mean_length"] == 6
+    asked = [request["body"] for request in chat_server.seen()]
+    assert {body["model"] for body in asked} == {"big"}
+    before = len(asked)
+    again = compare_models(recipe(tmp_path, eval={"samples": 2, "k": [1, 2], "limit": 3}), [name])
+    assert again["models"][0]["reward"] == row["reward"]
+    assert len(chat_server.seen()) == before + 1  # is it there? All else was kept
