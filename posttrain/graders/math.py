@@ -1,20 +1,22 @@
-"""Grader `math`: the completion's final answer is mathematically equal to the problem's, by math-verify.
+"""Grader `math`: the completion's final answer is mathematically equal to the problem's.
 
-Finding the answer is done here; only the comparison of two formulas goes to math-verify's processes.
+Finding the answer is done here, and so is comparing equal texts and plain numbers; everything else goes to processes
+that can be stopped (`math_pool`).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from posttrain.errors import UserError
-from posttrain.graders.answers import boxed, final_text, marked
+from posttrain.graders.answers import final_text
+from posttrain.graders.choice import final_letter
 from posttrain.graders.grade import (
     BadProblem,
     Grade,
@@ -26,11 +28,12 @@ from posttrain.graders.grade import (
     shortened,
     verdict,
 )
-from posttrain.graders.math_pool import WORKERS, MathError, equal
+from posttrain.graders.math_answer import MAX_CHARACTERS, final_formulas, gold_formula
+from posttrain.graders.math_equal import option, quickly_equal
+from posttrain.graders.math_notation import plain
+from posttrain.graders.math_pool import WORKERS, MathError, Verdict, compare
 
 MAX_ANSWERS = 8
-MAX_CHARACTERS = 1000
-"""A longer formula is not an answer, and parsing it could take for ever."""
 
 
 class MathSettings(GraderSettings):
@@ -38,105 +41,73 @@ class MathSettings(GraderSettings):
 
     type: Literal["math"]
     timeout_seconds: float = Field(
-        5.0, gt=0, allow_inf_nan=False, description="An answer that takes longer to compare is wrong."
+        5.0, gt=0, allow_inf_nan=False, description="An answer that takes more processor time to compare is wrong."
     )
-
-
-_FORMULA = re.compile(r"\$\$?([^$]+)\$\$?|\\\(((?:(?!\\[()]).)+)\\\)|\\\[((?:(?!\\[][]).)+)\\\]", re.DOTALL)
-_NUMBER_AND_WORDS = re.compile(r"([-+$]{0,2}\d[\d.,/]*)(?:\s+[A-Za-z]{2,}){0,6}\W*$")
-_BEGINS_FORMULA = re.compile(r"[-+(\[{\\\d.]|[A-Za-z]\s*[=^*/+-]")
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,/]\d+)*")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3}")
 
 
 def make(settings: MathSettings, base_dir: Path) -> Grader:
     """Return the grader; it reads the problem's field `answer`. Raises UserError without math-verify."""
     if importlib.util.find_spec("math_verify") is None:
         raise UserError("the math grader needs math-verify", fix="pip install 'posttrain[math]'")
+    seconds = settings.timeout_seconds
 
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
-        expected = gold_formula(problem)
+        expected = _gold(problem)
         text = final_text(completion)
         if text is None:
             return verdict(False, "thinking never ended")
+        if letter := option(expected):
+            named, note = final_letter(text)
+            return compared(named, letter, named == letter) if named else verdict(False, note)
         found = final_formulas(text)
         if not found or len(found) > MAX_ANSWERS or max(map(len, found)) > MAX_CHARACTERS:
             return verdict(False, "no answer" if not found else "not an answer that can be read")
         try:
-            equals = equal(in_dollars(expected), tuple(map(in_dollars, found)), settings.timeout_seconds)
+            require_readable(expected, seconds)
+            verdicts = [compared_formulas(expected, formula, seconds) for formula in found]
+            if len(found) > 1 and "equal" not in verdicts:
+                # several boxes may hold the members of one list
+                verdicts = [compared_formulas(expected, ", ".join(found), seconds)]
         except MathError as error:
             return failure("other_error", f"{error}: {shortened(expected)}")
-        if equals is None:
-            return verdict(False, "timed out")
-        if any(equals) and not all(equals):
+        if "equal" in verdicts and set(verdicts) != {"equal"}:
             return verdict(False, "conflicting answers")
-        return compared(found[0], expected, all(equals))
+        for note in ("timed out", "unreadable"):
+            if note in verdicts:
+                return verdict(False, "not an answer that can be read" if note == "unreadable" else note)
+        return compared(plain(found[0]), plain(expected), "equal" in verdicts)
 
     def gold(problem: Mapping[str, Any]) -> str:
-        return rf"\boxed{{{gold_formula(problem)}}}"
+        expected = _gold(problem)
+        try:
+            require_readable(expected, seconds)
+        except MathError as error:
+            raise BadProblem(f"the answer could not be read: {error}") from None
+        return rf"\boxed{{{expected}}}"
 
     return Grader(settings.name or settings.type, settings.weight, grade, gold, parallel=WORKERS)
 
 
-def final_formulas(text: str) -> list[str]:
-    """Return the distinct formulas that the text gives as its answer; all of them must be right.
-
-    They are its boxes and marked formulas; without any of those its marked answers in words; without those
-    its last formula, or else the last number of its last line, or that line.
-    """
-    text = text.replace(r"\$", "")
-    spans = marked(text)
-    formulas = [bare(box) for box in boxed(text)] + [_leading_formula(span) for span in spans]
-    if not any(formulas):
-        formulas = [_number_or_all(span) for span in spans]
-    if not any(formulas):
-        # Far more than an answer needs, and little enough for any regular expression.
-        tail = text[-2 * MAX_CHARACTERS :].strip()
-        matches = list(_FORMULA.finditer(tail))
-        formulas = [bare(_inside(matches[-1])) if matches else _number_or_all(tail.rpartition("\n")[2])]
-    return [formula for formula in dict.fromkeys(formulas) if formula]
+@lru_cache(maxsize=1 << 14)
+def require_readable(gold: str, seconds: float) -> None:
+    """Raise BadProblem for a gold that cannot be read or evaluated, and MathError if that could not be found out."""
+    outcome = "equal" if option(gold) or quickly_equal(gold, "0") is not None else compare(gold, None, seconds)
+    if outcome != "equal":
+        why = f"takes longer than {seconds:g} seconds" if outcome == "timed out" else "cannot be read"
+        raise BadProblem(f"the answer {why}: {shortened(gold)!r}")
 
 
-def gold_formula(problem: Mapping[str, Any]) -> str:
-    """Return the problem's answer as a bare formula, of a solution only the boxed or ``####`` end.
+def compared_formulas(gold: str, answer: str, seconds: float) -> Verdict:
+    """Return the verdict on one answer. Raises MathError."""
+    quick = quickly_equal(gold, answer)
+    if quick is None:
+        return compare(gold, answer, seconds)
+    return "equal" if quick else "different"
 
-    Raises BadProblem when there is none, or when it is too long.
-    """
-    text = str(field(problem, "answer")).rpartition("####")[2]
-    boxes = boxed(text)
-    formula = bare(boxes[-1] if boxes else text)
+
+def _gold(problem: Mapping[str, Any]) -> str:
+    answer = str(field(problem, "answer"))
+    formula = gold_formula(answer)
     if not formula or len(formula) > MAX_CHARACTERS:
-        raise BadProblem(f"the answer is not a formula: {shortened(text)!r}")
+        raise BadProblem(f"the answer is not a formula: {shortened(answer)!r}")
     return formula
-
-
-def bare(text: str) -> str:
-    r"""Return a formula without what surrounds it: ``$x$``, ``\(x\)``, ``\[x\]``, ``\$``, a final period."""
-    text = text.replace(r"\$", "").strip().removesuffix(".")
-    match = _FORMULA.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
-    return " ".join((_inside(match) if match else text.replace("$", "")).split())
-
-
-def in_dollars(formula: str) -> str:
-    """Return the formula as math-verify reads it: bare, most LaTeX parses to something else."""
-    return f"${formula}$"
-
-
-def _leading_formula(span: str) -> str:
-    """Return the formula that a marked answer begins with, or an empty string if words come first."""
-    span = span.lstrip("*_: ")
-    if match := _FORMULA.match(span):
-        return bare(_inside(match))
-    if match := _NUMBER_AND_WORDS.match(span):
-        return match[1]
-    return bare(span) if _BEGINS_FORMULA.match(span) else ""
-
-
-def _number_or_all(line: str) -> str:
-    """Return the last number of a line of words, and any other line as it is."""
-    numbers = _NUMBER.findall(line) if _WORD.search(line) else []
-    return numbers[-1] if numbers else bare(line)
-
-
-def _inside(match: re.Match[str]) -> str:
-    return match[1] or match[2] or match[3]

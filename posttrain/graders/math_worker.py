@@ -1,8 +1,9 @@
-"""The process that runs math-verify, JSON lines in and out. Started by path, so it imports no posttrain.
+"""The process that compares answers, JSON lines in and out. Started by path, with the caller's import path.
 
-On standard input, one request a line: {"gold": text, "answers": [text, ...], "alarm_seconds": n}. On standard
-output, first {"ready": true}, then two lines a request: {"gold": whether the gold can be read} and {"equal":
-[whether each answer equals the gold]}.
+It forks one process that answers requests, and forks again when that one dies: a new one is there in milliseconds.
+On standard input, one request at a time: {"gold": text, "answer": text or null, "seconds": n}. On standard output:
+{"ready": true} whenever a process is ready, {"verdict": ...} or {"error": text} for a request, and {"ended": signal
+number or exit status} when the process died of it, by SIGPROF when its processor time was up.
 """
 
 from __future__ import annotations
@@ -12,60 +13,85 @@ import os
 import resource
 import signal
 import sys
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Any
 
 MEMORY_BYTES = 2 << 30
+REQUESTS_PER_PROCESS = 5000
+"""A process is replaced after so many requests: sympy's caches grow without end."""
+WORN_OUT = 75
 
 
 def main() -> None:
-    """Answer requests until standard input ends. The caller's import path is the only argument."""
+    """Keep a process that answers requests until standard input ends. The import path is the only argument."""
     sys.path[:] = json.loads(sys.argv[1])
     # Whatever a library prints must not get between the replies.
-    replies = os.fdopen(os.dup(1), "w")
+    replies = os.dup(1)
     os.dup2(2, 1)
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    parsed("$1$")
-
-    def reply(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=replies, flush=True)
-
-    reply({"ready": True})
-    for line in sys.stdin:
-        request = json.loads(line)
-        # Left at its default the alarm ends the process wherever it hangs, also when the caller is gone.
-        signal.alarm(request["alarm_seconds"])
-        reply({"gold": readable(request["gold"])})
-        reply({"equal": [equal(request["gold"], answer) for answer in request["answers"]]})
-        signal.alarm(0)
-
-
-@lru_cache(maxsize=256)
-def parsed(text: str) -> list[Any]:
-    """Return math-verify's readings of a text that holds one formula or sentence; empty if there is none.
-
-    math-verify's own time limits are off: they need the main thread, and cannot stop big-integer arithmetic.
-    """
-    from math_verify import parse
-
-    return parse(text, parsing_timeout=None)
+    verdict("\\frac{1}{2}\\pi", "\\pi/2")  # imports what a verdict needs
+    first = True
+    while True:
+        if (process := os.fork()) == 0:
+            answer_requests(replies, ready=first)
+            os._exit(0)
+        first = False
+        _, status = os.waitpid(process, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == 0:
+            return
+        if code != WORN_OUT:
+            _send(replies, {"ended": abs(code)})
+            first = True
 
 
-@lru_cache(maxsize=256)
-def readable(gold: str) -> bool:
-    """Return whether the gold can be parsed and equals itself."""
-    # Two equal texts are not evaluated: only another answer finds a gold like 9^{9^9}, which never ends.
-    equal(gold, "$0$")
-    return bool(parsed(gold)) and equal(gold, gold)
+def answer_requests(replies: int, ready: bool) -> None:
+    """Answer requests until standard input ends, or exit when worn out."""
+    if ready:
+        _send(replies, {"ready": True})
+    for count, request in enumerate(_requests(), start=1):
+        # Left at its default the signal ends the process wherever it is, in big-integer arithmetic too.
+        signal.setitimer(signal.ITIMER_PROF, request["seconds"])
+        try:
+            reply = {"verdict": verdict(request["gold"], request["answer"])}
+        except (MemoryError, RecursionError, OverflowError):
+            reply = {"verdict": "unreadable"}
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {error}"[:200]}
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _send(replies, reply)
+        if count == REQUESTS_PER_PROCESS:
+            os._exit(WORN_OUT)
 
 
-def equal(gold: str, answer: str) -> bool:
-    """Return whether an answer equals the gold. The order matters: math-verify is not symmetric."""
-    from math_verify import verify
+def verdict(gold: str, answer: str | None) -> str:
+    """Return "equal", "different" or "unreadable"; without an answer, whether the gold can be read."""
+    from posttrain.graders import math_equal, math_fallback
+    from posttrain.graders.math_expression import Unreadable
 
-    return verify(parsed(gold), parsed(answer), timeout_seconds=None)
+    try:
+        if answer is None:
+            return "equal" if math_equal.readable(gold) or math_fallback.readable(gold) else "unreadable"
+        equal = math_equal.equal(gold, answer)
+    except Unreadable:
+        equal = math_fallback.equal(gold, answer) if answer else None
+    return "unreadable" if equal is None else "equal" if equal else "different"
+
+
+def _requests() -> Iterator[Any]:
+    # Unbuffered: what this process has not read yet is for the one that follows it.
+    received = b""
+    while data := os.read(0, 65536):
+        received += data
+        if received.endswith(b"\n"):
+            yield json.loads(received)
+            received = b""
+
+
+def _send(replies: int, message: dict[str, Any]) -> None:
+    os.write(replies, json.dumps(message).encode() + b"\n")
 
 
 if __name__ == "__main__":
