@@ -47,12 +47,8 @@ def equal(gold: str, answer: str) -> bool | None:
 
 
 def readable(gold: str) -> bool:
-    """Return whether a gold can be read, and every formula in it evaluated."""
-    try:
-        form, _ = _quantity(plain(gold))
-    except Unreadable:
-        return False
-    return _has_value(form)
+    """Return whether every formula in a gold can be evaluated. Raises Unreadable where it cannot even be read."""
+    return _has_value(_quantity(plain(gold))[0])
 
 
 def same(gold: Form, answer: Form) -> bool:

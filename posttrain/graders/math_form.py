@@ -185,9 +185,11 @@ def _relation(text: str, nested: int) -> Form | None:
     if not signs:
         return None
     if signs[-1] == "\\approx":
-        # "2\sqrt3 \approx 3.46": the exact side counts; "\approx 3.46" has only one
-        kept = sides[0] if sides[0].strip() and len(signs) == 1 else ""
-        return read(kept or sides[-1], nested + 1) if len(signs) == 1 else read(text[: text.rindex("\\approx")], nested + 1)
+        # "2\sqrt3 \approx 3.46": the exact side counts; "\approx 3.46" and "x \approx 3.46" have only one
+        exact = text[: text.rindex("\\approx")]
+        if not exact.strip() or name_of(form := read(exact, nested + 1)):
+            return read(sides[-1], nested + 1)
+        return form
     if not sides[0].strip() and signs == ["="]:
         return read(sides[1], nested + 1)
     if signs == ["\\in"]:

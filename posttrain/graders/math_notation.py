@@ -62,7 +62,9 @@ _RULES = tuple(
         (r"\*\*", "^"),
         (rf"(?<![\\A-Za-z])({_NAMES}){_END}", r"\\\1 "),
         (rf"(?<![\\A-Za-z])(?:infinity|infty|inf|oo){_END}", r"\\infty "),
-        (rf"\\(?:implies|Rightarrow|therefore){_END}", " "),
+        (r"\\text\{\s*\\infty\s*\}", r"\\infty "),
+        (r"(?<=\d)\\text\{([A-Z]+)\}(?=\s*_)", r"\1"),
+        (rf"\\(?:implies|Rightarrow|therefore|angle|measuredangle|triangle){_END}", " "),
     )
 )
 _GROUPED = re.compile(r"(?<![\d.])(\d{1,3}(?:,\d{3})+)(?!\d)")
@@ -78,7 +80,7 @@ def plain(text: str) -> str:
     text = "".join(_UNICODE.get(character, character) for character in unicodedata.normalize("NFC", text))
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    return _without_separators(" ".join(text.split())).strip(" .;:,*")
+    return _without_separators(" ".join(text.split())).lstrip(" ;:,*").rstrip(" .;:,*")
 
 
 def words(text: str) -> str:

@@ -32,7 +32,7 @@ _SYNONYMS = {
     "mph": "mi/hour",
     "unit": "",
 }
-_MULTIPLES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_MULTIPLES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SHORT = "cm|mm|km|kg|lb|lbs|oz|ft|in|yd|mi|hr|hrs|min|sec|mph|ml|pm|am|mg"
 _CURRENCY = re.compile(rf"([-+]?)\s*(?:\\\$|\$|{DOLLAR}|£|€|¥|₹)\s*(?=[-+\d.\\])")
 _TRAILING = re.compile(
@@ -66,7 +66,7 @@ def split_unit(text: str) -> tuple[str, str]:
         units.insert(0, _normal(name, match["power"] or match["short_power"] or match["words_power"] or ""))
         text = core
     if factor:
-        text = rf"({text})\cdot 10^{{{factor}}}"
+        text = rf"({text})\cdot {factor}"
     return text, " ".join(filter(None, units))
 
 

@@ -303,5 +303,6 @@ def _rounded(gold: Node, answer: Node, gold_value: Any, answer_value: Any) -> bo
             continue
         digits = len(str(int(number[1] * 10 ** number[2])))
         if digits >= MIN_SIGNIFICANT and getattr(other, "imag", 0) == 0:
-            return bool(abs(other - written) * 10 ** number[2] < 1)
+            units = abs(other - written) * 10 ** number[2]
+            return bool(units <= Fraction(1, 2) if abs(written) > abs(other) else units < 1)
     return False

@@ -71,12 +71,17 @@ def verdict(gold: str, answer: str | None) -> str:
     from posttrain.graders import math_equal, math_fallback
     from posttrain.graders.math_expression import Unreadable
 
-    try:
-        if answer is None:
-            return "equal" if math_equal.readable(gold) or math_fallback.readable(gold) else "unreadable"
-        equal = math_equal.equal(gold, answer)
-    except Unreadable:
-        equal = math_fallback.equal(gold, answer) if answer else None
+    equal: bool | None
+    if answer is None:
+        try:
+            equal = math_equal.readable(gold) or None
+        except Unreadable:
+            equal = math_fallback.readable(gold) or None
+    else:
+        try:
+            equal = math_equal.equal(gold, answer)
+        except Unreadable:
+            equal = math_fallback.equal(gold, answer)
     return "unreadable" if equal is None else "equal" if equal else "different"
 
 
