@@ -1,4 +1,4 @@
-"""math-verify, for gold answers that `math_form` cannot read: integrals, sums, limits, sets by a condition.
+"""math-verify, for gold answers that `form` cannot read: integrals, sums, limits, sets by a condition.
 
 Its verdicts are taken with care. It compares values to six places after the point, so two small numbers are equal to
 it; and it may read only the beginning of a text.
@@ -6,17 +6,23 @@ it; and it may read only the beginning of a text.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
-from posttrain.graders.math_notation import plain, squeezed
+from posttrain.graders.math.notation import plain, squeezed
 
 RELATIVE = 1e-12
+_KINDS = re.compile(
+    r"\\(?:int|sum|prod|lim|max|min|gcd|lcm|det|[pb]?mod|equiv|partial|prime|cap|setminus|backslash|mid)(?![A-Za-z])"
+    r"|\\\{.*[|:].*\\\}|\\frac\{d"
+)
 
 
 def readable(gold: str) -> bool:
-    """Return whether math-verify reads the gold as a formula that equals itself."""
-    return bool(_parsed(gold)) and _verified(gold, gold)
+    """Return whether the gold is of the kinds that are for math-verify, which reads it as equal to itself."""
+    meant = _KINDS.search(gold) and gold.count("{") == gold.count("}")
+    return bool(meant and _parsed(gold)) and _verified(gold, gold)
 
 
 def equal(gold: str, answer: str) -> bool | None:
@@ -44,8 +50,8 @@ def _verified(gold: str, answer: str) -> bool:
 
 
 def _values_differ(gold: str, answer: str) -> bool:
-    values = [getattr(_parsed(text)[0], "evalf", lambda digits: None)(30) for text in (gold, answer)]
-    if not all(getattr(number, "is_number", False) for number in values):
+    readings = [_parsed(text)[0] for text in (gold, answer)]
+    if not all(getattr(reading, "is_number", False) for reading in readings):
         return False
-    difference = abs(values[0] - values[1])
-    return bool(difference > RELATIVE * max(abs(number) for number in values))
+    one, other = (reading.evalf(30) for reading in readings)
+    return bool(abs(one - other) > RELATIVE * max(abs(one), abs(other)))

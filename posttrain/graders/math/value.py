@@ -1,52 +1,25 @@
-"""Whether two formulas are equal: exactly where they are rational, else by values to fifty digits and to 300.
+"""The value of a formula: an exact fraction where it is plainly rational, else to as many digits as asked for.
 
-A difference is relative to the values, never absolute: 2^-99 is not 2^-98. With variables the formulas are compared at
-pseudo-random points, where two different ones agree with a chance of nothing (Schwartz-Zippel for polynomials).
+Nothing is worked out that is too large: the size of a power is known before it is computed.
 """
 
 from __future__ import annotations
 
-import random
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from posttrain.graders.math_expression import Node, symbols
+from posttrain.graders.math.expression import Node
 
 MAX_BITS = 100_000
 """Larger rational numbers are not worked out exactly."""
 MAX_EXPONENT = 1e9
 """Values beyond 2 to this power are not worked out at all."""
-DIGITS = (50, 300)
-POINTS = 8
-AGREEING = 3
-"""At so many points at least both formulas must have a value."""
-MIN_SIGNIFICANT = 6
-"""A decimal with so many digits may stand for a number that it is the rounding of."""
 
 
 class Undefined(ArithmeticError):
     """The formula has no finite value here, or one that is too large to be worked out."""
-
-
-def equal(gold: Node, answer: Node) -> bool | None:
-    """Return whether two formulas are equal; None where neither could be evaluated anywhere."""
-    if gold == answer:
-        return True
-    exact = rational(gold), rational(answer)
-    if exact[0] is not None and exact[1] is not None:
-        return exact[0] == exact[1] or _rounded(gold, answer, *exact)
-    if "infty" in (_sign(gold)[0], _sign(answer)[0]):
-        return _sign(gold) == _sign(answer)
-    if symbols(gold) | symbols(answer):
-        return _equal_at_points(gold, answer)
-    try:
-        values = [(value(gold, {}, digits), value(answer, {}, digits)) for digits in DIGITS]
-    except Undefined:
-        return None
-    if all(_close(*pair, digits) for pair, digits in zip(values, DIGITS, strict=True)):
-        return True
-    return _rounded(gold, answer, *values[-1])
 
 
 def rational(node: Node) -> Fraction | None:
@@ -85,8 +58,6 @@ def size(number: Fraction) -> int:
 
 
 def _factorial(number: Fraction) -> Fraction | None:
-    import math
-
     return Fraction(math.factorial(number.numerator)) if number.denominator == 1 and 0 <= number <= 5000 else None
 
 
@@ -219,90 +190,3 @@ def _snapped(number: Any, scale: Any) -> Any:
         return mp.mpf(0) if abs(number) < least else number
     real = mp.mpf(0) if abs(number.real) < least else number.real
     return mp.mpc(real, number.imag) if abs(number.imag) >= least else real
-
-
-def _close(a: Any, b: Any, digits: int) -> bool:
-    from mpmath import mp
-
-    with mp.workdps(digits + 20):
-        return abs(a - b) <= max(abs(a), abs(b)) * mp.mpf(10) ** (10 - digits)
-
-
-def _equal_at_points(gold: Node, answer: Node) -> bool | None:
-    """Return whether the formulas agree where both are real, or where they never are, where both have values."""
-    names = sorted(symbols(gold) | symbols(answer))
-    agreed: dict[bool, int] = {True: 0, False: 0}
-    differed: dict[bool, int] = {True: 0, False: 0}
-    for trial in range(POINTS):
-        point = {name: _coordinate(name, trial) for name in names}
-        values = [_value_or_none(node, point) for node in (gold, answer)]
-        if values == [None, None]:
-            continue
-        if None in values:
-            return False
-        real = not any(number.imag for number in values)
-        outcome = agreed if _close(values[0], values[1], DIGITS[0]) else differed
-        outcome[real] += 1
-        if outcome is differed and real:
-            return False
-    if not sum(agreed.values()) and not sum(differed.values()):
-        return None
-    if agreed[True] >= AGREEING:
-        return True
-    return not differed[False] and sum(agreed.values()) >= AGREEING
-
-
-def _coordinate(name: str, trial: int) -> Fraction:
-    """Return a variable's value at a point: positive at the even ones, negative at every other odd one."""
-    number = Fraction(random.Random(f"{name} {trial}").randrange(3001, 29989), 10007)
-    return -number if trial % 2 and random.Random(f"{trial} {name}").random() < 0.6 else number
-
-
-def has_value(node: Node) -> bool:
-    """Return whether a formula can be evaluated somewhere, or is infinite."""
-    if _sign(node)[0] == "infty":
-        return True
-    names = symbols(node)
-    trials = range(POINTS if names else 1)
-    return any(_value_or_none(node, {name: _coordinate(name, trial) for name in names}) is not None for trial in trials)
-
-
-def proportional(first: Node, second: Node) -> bool:
-    """Return whether one formula is the other times a constant that is not zero."""
-    quotient: Node = ("divide", first, second)
-    point = {name: _coordinate(name, 0) for name in symbols(quotient)}
-    if (factor := _value_or_none(quotient, point)) in (None, 0):
-        return False
-    others = ({name: _coordinate(name, trial) for name in point} for trial in range(1, POINTS))
-    values = [number for point in others if (number := _value_or_none(quotient, point)) is not None]
-    return len(values) >= AGREEING and all(_close(number, factor, DIGITS[0]) for number in values)
-
-
-def _value_or_none(node: Node, point: Mapping[str, Fraction]) -> Any:
-    try:
-        return value(node, point, DIGITS[0])
-    except Undefined:
-        return None
-
-
-def _sign(node: Node) -> tuple[str, int]:
-    sign = 1
-    while node[0] == "negative":
-        node, sign = node[1], -sign
-    return node[0], sign
-
-
-def _rounded(gold: Node, answer: Node, gold_value: Any, answer_value: Any) -> bool:
-    """Return whether one of the two is a decimal number, long enough, that is the other rounded or cut there."""
-    for written, other, node in ((answer_value, gold_value, answer), (gold_value, answer_value, gold)):
-        _, sign = _sign(node)
-        number = node
-        while number[0] == "negative":
-            number = number[1]
-        if number[0] != "number" or not number[2]:
-            continue
-        digits = len(str(int(number[1] * 10 ** number[2])))
-        if digits >= MIN_SIGNIFICANT and getattr(other, "imag", 0) == 0:
-            units = abs(other - written) * 10 ** number[2]
-            return bool(units <= Fraction(1, 2) if abs(written) > abs(other) else units < 1)
-    return False

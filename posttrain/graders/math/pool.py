@@ -24,6 +24,7 @@ from typing import Any, Literal
 Verdict = Literal["equal", "different", "unreadable", "timed out"]
 
 WORKERS = max(1, min(4, os.cpu_count() or 1))
+SCRIPT = Path(__file__).with_name("worker.py")
 START_SECONDS = 120.0
 WALL_FACTOR = 10
 """A comparison may take so many times its processor time on the clock before it is an error: the machine is busy."""
@@ -39,7 +40,7 @@ class Worker:
     def __init__(self) -> None:
         self._received = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("math_worker.py")), json.dumps(sys.path)],
+            [sys.executable, "-I", str(SCRIPT), json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 r"""What kind of thing an answer is: a formula, a list, a set, a tuple or interval, a matrix, an equation, a text.
 
-`read` splits an answer at its outermost marks; what is inside is read in the same way, and formulas by `math_expression`.
+`read` splits an answer at its outermost marks; what is inside is read in the same way, and formulas
+by `expression`.
 """
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from posttrain.graders.math_expression import Node, Unreadable, parse, symbols
-from posttrain.graders.math_notation import words
+from posttrain.graders.math.expression import Node, Unreadable, parse, symbols
+from posttrain.graders.math.notation import words
+from posttrain.graders.math.unit import split_unit
 
 MAX_ITEMS = 64
 MAX_NESTED = 8
 
-Kind = Literal["formula", "text", "list", "set", "tuple", "union", "matrix", "equation", "relation", "base", "ratio", "dots"]
+Kind = Literal[
+    "formula", "text", "list", "set", "tuple", "union", "matrix", "equation", "relation", "base", "ratio", "dots"
+]
 
 
 class Form(NamedTuple):
@@ -38,12 +42,17 @@ class Form(NamedTuple):
 
 _MATRIX = re.compile(r"\\begin\s*\{([pbBv]?(?:small)?matrix|array)\}\s*(?:\{[lcr| ]*\})?(.*)\\end\s*\{\1\}", re.DOTALL)
 _BRACKETED_ARRAY = re.compile(r"[(\[]\s*(\\begin\s*\{array\}.*\\end\s*\{array\})\s*[)\]]", re.DOTALL)
-_AND = re.compile(r"\\text\s*\{[\s,]*(?:and|or)[\s,]*\}|(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])|\\(?:lor|vee|land)(?![A-Za-z])")
+_AND = re.compile(
+    r"\\text\s*\{[\s,]*(?:and|or)[\s,]*\}|(?<![\\A-Za-z])(?:and|or)(?![A-Za-z])|\\(?:lor|vee|land)(?![A-Za-z])"
+)
 _BASE = re.compile(r"(-?[0-9A-Z]+(?:\.[0-9A-Z]+)?)\s*_\s*(?:\{\s*(?:\\text\s*\{)?\s*(\d+|[a-z]+)\s*\}?\s*\}|(\d+))")
 _BASE_NAMES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9"}
 _TEXT = re.compile(r"\\(?:text|mathbf)\s*\{([^{}]*)\}")
 _RELATIONS = {"<": "<", ">": ">", "\\leq": "<=", "\\geq": ">=", "\\neq": "!="}
-_MARKS = re.compile(r"\\(?:leq|geq|neq|approx|equiv|sim|in|cup|setminus|backslash|langle|rangle|begin|end)(?![A-Za-z])|\\[{}]|\\.|.", re.DOTALL)
+_MARKS = re.compile(
+    r"\\(?:leq|geq|neq|approx|equiv|sim|in|cup|setminus|backslash|langle|rangle|begin|end)(?![A-Za-z])|\\[{}]|\\.|.",
+    re.DOTALL,
+)
 _OPEN = {"(", "[", "{", "\\{", "\\langle", "\\begin"}
 _CLOSE = {")", "]", "}", "\\}", "\\rangle", "\\end"}
 
@@ -77,7 +86,14 @@ def read(text: str, nested: int = 0) -> Form:
         return Form("ratio", tuple(read(part, nested + 1) for part in ratio))
     if re.search(r"(?<![\\A-Za-z_{])[A-Za-z]{4,}(?![A-Za-z}])", text) and not re.search(r"[\\^=+*/\d]", text):
         return Form("text", mark=words(text))
-    return Form("formula", node=parse(text))
+    try:
+        return Form("formula", node=parse(text))
+    except Unreadable:
+        # the unit of a member of a list, or of one side of an equation
+        core, _ = split_unit(text)
+        if core == text:
+            raise
+        return Form("formula", node=parse(core))
 
 
 def split(text: str, marks: str) -> list[str]:
@@ -134,7 +150,7 @@ def _text(text: str) -> Form:
 def _plus_minus(text: str, nested: int) -> Form:
     if text.count("\\pm") + text.count("\\mp") > 4:
         raise Unreadable("too many signs")
-    forms = []
+    forms: list[Form] = []
     for plus, minus in (("+", "-"), ("-", "+")):
         chosen = re.sub(r"\\pm(?![A-Za-z])", plus, text)
         form = read(re.sub(r"\\mp(?![A-Za-z])", minus, chosen), nested + 1)
@@ -152,7 +168,9 @@ def _list(items: list[Form]) -> Form:
     if first is not None:
         rest = [item if value is None else value for item, value in zip(items, named, strict=True)]
         names = [name_of(item.items[0]) for item, value in zip(items, named, strict=True) if value is not None]
-        if len(set(names)) == 1 and all(value is not None or constant(item) for item, value in zip(items, named, strict=True)):
+        if len(set(names)) == 1 and all(
+            value is not None or constant(item) for item, value in zip(items, named, strict=True)
+        ):
             values = Form("list", tuple(rest))
             return Form("equation", (items[0].items[0], values))
         if len(set(names)) == len(items):
@@ -177,7 +195,9 @@ def _relation(text: str, nested: int) -> Form | None:
     for match in _MARKS.finditer(text):
         token = match[0]
         depth += (token in _OPEN) - (token in _CLOSE)
-        if depth == 0 and (token in _RELATIONS or token in ("=", "\\in", "\\cup", "\\approx", "\\equiv", "\\setminus", "\\backslash")):
+        if depth == 0 and (
+            token in _RELATIONS or token in ("=", "\\in", "\\cup", "\\approx", "\\equiv", "\\setminus", "\\backslash")
+        ):
             sides.append("")
             signs.append(token)
         else:
@@ -198,7 +218,9 @@ def _relation(text: str, nested: int) -> Form | None:
     if set(signs) == {"="}:
         return Form("equation", forms)
     if set(signs) == {"\\cup"}:
-        return Form("union", tuple(item for form in forms for item in (form.items if form.kind == "union" else (form,))))
+        return Form(
+            "union", tuple(item for form in forms for item in (form.items if form.kind == "union" else (form,)))
+        )
     if signs == ["="] or ("=" in signs and "\\cup" in signs and signs[0] == "="):
         return read(text[text.index("=") + 1 :], nested + 1)
     if signs == ["\\in", *["\\cup"] * (len(signs) - 1)]:
@@ -217,7 +239,9 @@ def _without(whole: Form, removed: Form) -> Form:
     points = removed.items if removed.kind == "set" else (removed,)
     if whole != line or len(points) != 1:
         raise Unreadable("a difference of sets")
-    return Form("union", (Form("tuple", (line.items[0], points[0]), "()"), Form("tuple", (points[0], line.items[1]), "()")))
+    return Form(
+        "union", (Form("tuple", (line.items[0], points[0]), "()"), Form("tuple", (points[0], line.items[1]), "()"))
+    )
 
 
 def _enclosed(text: str, nested: int) -> Form | None:

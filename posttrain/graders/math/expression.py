@@ -1,7 +1,7 @@
 r"""Read one formula, ``\frac{1}{2}x^2`` or ``x^2/2``, into a tree of tuples. Nothing is evaluated here.
 
 A node is ``("number", Fraction, decimals)``, with `decimals` the digits written after a decimal point or None;
-``("symbol", name)``; or ``(operation, node, ...)`` with one of the operations that `math_value` knows.
+``("symbol", name)``; or ``(operation, node, ...)`` with one of the operations that `value` knows.
 The conventions, where LaTeX and people differ: ``1/2x`` is x/2 and ``a/2b`` is a/(2b); ``1\frac12`` is 3/2; ``x^10``
 is x to the tenth; ``i`` and ``e`` are the numbers; ``f(x)`` is a product, which is enough to compare two formulas.
 """
@@ -17,15 +17,13 @@ Node = tuple[Any, ...]
 MAX_DEPTH = 40
 MAX_DIGITS = 400
 
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp arccot arcsec arccsc".split()
-)
 INVERSES = {name: "arc" + name for name in ("sin", "cos", "tan", "cot", "sec", "csc")}
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
-    "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar".split()
+FUNCTIONS = frozenset([*INVERSES, *INVERSES.values(), "sinh", "cosh", "tanh", "ln", "log", "exp"])
+_GREEK = re.compile(
+    "alpha|beta|gamma|delta|(?:var)?epsilon|zeta|eta|(?:var)?theta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|"
+    "(?:var)?phi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Sigma|Upsilon|Phi|Psi|Omega|ell|hbar"
 )
-_ACCENTS = frozenset("overline bar vec hat tilde text mathbf mathcal overrightarrow widehat operatorname".split())
+_ACCENT = re.compile("overline|bar|vec|hat|tilde|text|mathbf|mathcal|overrightarrow|widehat|operatorname")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 _PRODUCT = frozenset(["*", "\\cdot", "\\times", "/", "\\div"])
 _TOKEN = re.compile(
@@ -41,7 +39,7 @@ class Unreadable(ValueError):
 
 
 def parse(text: str) -> Node:
-    """Return the tree of a formula in plain notation (`math_notation.plain`). Raises Unreadable."""
+    """Return the tree of a formula in plain notation (`notation.plain`). Raises Unreadable."""
     text = _REPEATING.sub(_repeating, text)
     text = _SCIENTIFIC.sub(r"(\1*10^{\2})", text)
     text = _MIXED.sub(_mixed, text)
@@ -59,8 +57,16 @@ def symbols(node: Node) -> frozenset[str]:
     return frozenset().union(*(symbols(part) for part in node[1:] if isinstance(part, tuple)))
 
 
+def unsigned(node: Node) -> tuple[Node, int]:
+    """Return a formula without the signs before it, and their product."""
+    sign = 1
+    while node[0] == "negative":
+        node, sign = node[1], -sign
+    return node, sign
+
+
 def _tokens(text: str) -> list[str]:
-    tokens = []
+    tokens: list[str] = []
     place = 0
     while True:
         match = _TOKEN.match(text, place)
@@ -229,7 +235,7 @@ class _Parser:
             return self.function(name, depth)
         if name in ("pi", "infty"):
             return (name,)
-        if name in GREEK:
+        if _GREEK.fullmatch(name):
             return ("symbol", name + self.subscript())
         if name == "frac":
             return ("divide", *self.halves(depth))
@@ -237,7 +243,7 @@ class _Parser:
             return ("binomial", *self.halves(depth))
         if name == "sqrt":
             return self.root(depth)
-        if name in _ACCENTS and self.peek() == "{":
+        if _ACCENT.fullmatch(name) and self.peek() == "{":
             return ("symbol", name + self.braced() + self.subscript())
         raise Unreadable(f"{token} is not known")
 

@@ -1,7 +1,7 @@
 r"""One way of writing formulas: ``\dfrac``, ``½``, ``sqrt(2)``, ``1,000`` and ``\left(`` become the plain forms.
 
-What is plain: no sizes and spacing, ``\frac``, ``\text`` for every text command, ``\{``, ``\leq``, ``\dots``, ``^\circ``,
-``^`` for powers, functions with a backslash, numbers without separators.
+What is plain: no sizes and spacing, ``\frac``, ``\text`` for every text command, ``\{``, ``\leq``, ``\dots``,
+``^\circ``, ``^`` for powers, functions with a backslash, numbers without separators.
 """
 
 from __future__ import annotations

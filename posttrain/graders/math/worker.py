@@ -68,20 +68,14 @@ def answer_requests(replies: int, ready: bool) -> None:
 
 def verdict(gold: str, answer: str | None) -> str:
     """Return "equal", "different" or "unreadable"; without an answer, whether the gold can be read."""
-    from posttrain.graders import math_equal, math_fallback
-    from posttrain.graders.math_expression import Unreadable
+    from posttrain.graders.math import equality, fallback
+    from posttrain.graders.math.expression import Unreadable
 
     equal: bool | None
-    if answer is None:
-        try:
-            equal = math_equal.readable(gold) or None
-        except Unreadable:
-            equal = math_fallback.readable(gold) or None
-    else:
-        try:
-            equal = math_equal.equal(gold, answer)
-        except Unreadable:
-            equal = math_fallback.equal(gold, answer)
+    try:
+        equal = equality.equal(gold, answer) if answer else equality.readable(gold) or None
+    except Unreadable:
+        equal = fallback.equal(gold, answer) if answer else fallback.readable(gold) or None
     return "unreadable" if equal is None else "equal" if equal else "different"
 
 

@@ -1,7 +1,7 @@
 """Grader `math`: the completion's final answer is mathematically equal to the problem's.
 
 Finding the answer is done here, and so is comparing equal texts and plain numbers; everything else goes to processes
-that can be stopped (`math_pool`).
+that can be stopped (`pool`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from posttrain.graders.grade import (
     shortened,
     verdict,
 )
-from posttrain.graders.math_answer import MAX_CHARACTERS, final_formulas, gold_formula
-from posttrain.graders.math_equal import option, quickly_equal
-from posttrain.graders.math_notation import plain
-from posttrain.graders.math_pool import WORKERS, MathError, Verdict, compare
+from posttrain.graders.math.answer import MAX_CHARACTERS, final_formulas, gold_formula
+from posttrain.graders.math.equality import begins_with_variable, option, quickly_equal
+from posttrain.graders.math.notation import plain
+from posttrain.graders.math.pool import WORKERS, MathError, Verdict, compare
 
 MAX_ANSWERS = 8
 
@@ -56,10 +56,10 @@ def make(settings: MathSettings, base_dir: Path) -> Grader:
         text = final_text(completion)
         if text is None:
             return verdict(False, "thinking never ended")
-        if letter := option(expected):
+        found = final_formulas(text)
+        if (letter := option(expected)) and not any(map(begins_with_variable, found)):
             named, note = final_letter(text)
             return compared(named, letter, named == letter) if named else verdict(False, note)
-        found = final_formulas(text)
         if not found or len(found) > MAX_ANSWERS or max(map(len, found)) > MAX_CHARACTERS:
             return verdict(False, "no answer" if not found else "not an answer that can be read")
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from posttrain.graders.math_notation import DOLLAR
+from posttrain.graders.math.notation import DOLLAR
 
 _SYNONYMS = {
-    **dict.fromkeys(["dollar", "usd", "us$", DOLLAR, "buck"], "dollar"),
+    **dict.fromkeys(["dollar", "usd", "$", DOLLAR, "buck"], "dollar"),
     **dict.fromkeys(["cent", "¢"], "cent"),
     **dict.fromkeys(["euro", "€", "eur"], "euro"),
     **dict.fromkeys(["pound", "£", "gbp", "lb"], "pound"),
@@ -34,7 +34,7 @@ _SYNONYMS = {
 }
 _MULTIPLES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SHORT = "cm|mm|km|kg|lb|lbs|oz|ft|in|yd|mi|hr|hrs|min|sec|mph|ml|pm|am|mg"
-_CURRENCY = re.compile(rf"([-+]?)\s*(?:\\\$|\$|{DOLLAR}|£|€|¥|₹)\s*(?=[-+\d.\\])")
+_CURRENCY = re.compile(rf"(\\?\$|[{DOLLAR}£€¥₹])\s*(?=[-+\d.\\])")
 _TRAILING = re.compile(
     r"\s*(?:\^\\circ\s*)?\\text\s*\{(?P<text>[^{}]*)\}\s*(?:\^\s*\{?\s*(?P<power>[23])\s*\}?)?$"
     r"|\s*(?P<percent>\\?%)$"
@@ -48,9 +48,9 @@ _JOINING = re.compile(r"\b(?:and|or|not|if|to|mod|than|where|when|for)\b")
 def split_unit(text: str) -> tuple[str, str]:
     """Return a quantity in plain notation without its unit, and the unit in a normal form (empty if none)."""
     units = []
-    if match := _CURRENCY.match(text):
-        text = match[1] + text[match.end() :]
-        units.append("dollar" if match[0].strip("-+ ") in (DOLLAR, "$", r"\$") else _SYNONYMS.get(match[0].strip("-+ "), ""))
+    if match := _CURRENCY.search(text):
+        text = _CURRENCY.sub("", text)
+        units.append(_normal(match[1], ""))
     factor = 0
     for _ in range(3):
         match = _TRAILING.search(text)
@@ -74,7 +74,7 @@ def _normal(name: str, power: str) -> str:
     name = name.strip(" .\\").lower()
     squares = {"square": "2", "sq": "2", "squared": "2", "cubic": "3", "cubed": "3"}
     kept = []
-    for word in re.findall(r"[^\W\d_]+|[%$¢£€°/]|" + DOLLAR, name):
+    for word in re.findall(r"[^\W\d_]+|[%$¢£€¥₹°/]|" + DOLLAR, name):
         if word in squares:
             power = squares[word]
         else:

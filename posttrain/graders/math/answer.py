@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from posttrain.graders.answers import boxed, marked
-from posttrain.graders.math_notation import DOLLAR
+from posttrain.graders.math.notation import DOLLAR
 
 MAX_CHARACTERS = 1000
 """A longer formula is not an answer."""

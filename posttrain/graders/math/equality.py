@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
-from posttrain.graders import math_value
-from posttrain.graders.math_expression import Node, Unreadable, parse
-from posttrain.graders.math_form import Form, constant, name_of, read, variables
-from posttrain.graders.math_notation import plain, squeezed
-from posttrain.graders.math_unit import split_unit
+from posttrain.graders.math import identity
+from posttrain.graders.math.expression import Node, Unreadable, parse
+from posttrain.graders.math.form import Form, constant, name_of, read, variables
+from posttrain.graders.math.notation import plain, squeezed
+from posttrain.graders.math.unit import split_unit
+from posttrain.graders.math.value import rational
 
 _NUMBER = re.compile(r"[-+]?(?:\d{1,400}(?:\.\d{1,400})?|\.\d{1,400})")
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
@@ -27,7 +29,7 @@ def quickly_equal(gold: str, answer: str) -> bool | None:
     if squeezed(gold) == squeezed(answer):
         return True
     if _NUMBER.fullmatch(gold) and _NUMBER.fullmatch(answer) and max(len(gold), len(answer)) < 400:
-        return math_value.equal(parse(gold), parse(answer))
+        return identity.equal(parse(gold), parse(answer))
     return None
 
 
@@ -51,6 +53,17 @@ def readable(gold: str) -> bool:
     return _has_value(_quantity(plain(gold))[0])
 
 
+def option(gold: str) -> str:
+    """Return the letter of a gold that names an option, ``\\text{(C)}`` or C; empty for any other gold."""
+    match = re.fullmatch(r"\(?(?:\\text\s*\{\s*)?\(?([A-Z])\)?(?:\s*\})?\)?", plain(gold))
+    return match[1] if match else ""
+
+
+def begins_with_variable(answer: str) -> bool:
+    """Return whether an answer is a formula like A + 1, so that its first letter names no option."""
+    return re.match(r"[A-Z]\s*[+*/^_]", re.sub(r"\\[A-Za-z]+|[(){}]", "", answer).strip()) is not None
+
+
 def same(gold: Form, answer: Form) -> bool:
     """Return whether two forms are the same answer."""
     if gold == answer:
@@ -63,7 +76,7 @@ def same(gold: Form, answer: Form) -> bool:
         return _same_as_relation(gold, answer)
     if gold.kind == "formula" and answer.kind == "formula":
         assert gold.node is not None and answer.node is not None
-        return bool(math_value.equal(gold.node, answer.node))
+        return bool(identity.equal(gold.node, answer.node))
     if "base" in (gold.kind, answer.kind):
         return _same_digits(gold, answer)
     if gold.kind == "text" or answer.kind == "text":
@@ -111,7 +124,7 @@ def _hundredth(form: Form) -> Form | None:
 
 
 def _rational(form: Form) -> Fraction | None:
-    return math_value.rational(form.node) if form.node is not None else None
+    return rational(form.node) if form.node is not None else None
 
 
 def _same_as_equation(gold: Form, answer: Form) -> bool:
@@ -141,13 +154,13 @@ def _same_sides(gold: Form, answer: Form) -> bool:
 def _proportional(gold: Form, answer: Form) -> bool:
     """Return whether two equations say the same: left minus right is, but for a constant factor, one formula."""
     first, second = (("add", form.items[0].node, ("negative", form.items[1].node)) for form in (gold, answer))
-    return variables(gold) == variables(answer) and math_value.proportional(first, second)
+    return variables(gold) == variables(answer) and identity.proportional(first, second)
 
 
 def _true_so_far(equation: Form) -> bool:
     """Return whether the constant sides of an equation are equal: 4 = 5 gives no answer."""
     constants = [side for side in equation.items if side.kind == "formula" and constant(side)]
-    return all(same(one, other) for one, other in zip(constants, constants[1:], strict=False))
+    return all(same(one, other) for one, other in pairwise(constants))
 
 
 def _same_as_relation(gold: Form, answer: Form) -> bool:
@@ -176,7 +189,9 @@ def _interval(relation: Form) -> Form | None:
         low, high = items[0], items[2]
         return Form("tuple", (low, high), ("[" if signs[0] == "<=" else "(") + ("]" if signs[1] == "<=" else ")"))
     if len(items) == 2 and place == 0:
-        return Form("tuple", (Form("formula", node=("negative", infinity)), items[1]), "(" + ("]" if signs[0] == "<=" else ")"))
+        return Form(
+            "tuple", (Form("formula", node=("negative", infinity)), items[1]), "(" + ("]" if signs[0] == "<=" else ")")
+        )
     if len(items) == 2 and place == 1:
         return Form("tuple", (items[0], Form("formula", node=infinity)), ("[" if signs[0] == "<=" else "(") + ")")
     return None
@@ -234,24 +249,20 @@ def _same_ratio(gold: Form, answer: Form) -> bool:
     """Compare 3:2 with 6:4 and 3/2."""
     sides = []
     for form in (gold, answer):
-        nodes = [item.node for item in form.items] if form.kind == "ratio" else [form.node, ("number", Fraction(1), None)]
+        nodes = (
+            [item.node for item in form.items] if form.kind == "ratio" else [form.node, ("number", Fraction(1), None)]
+        )
         if None in nodes:
             return False
         sides.append(nodes)
     first, second = sides
     return len(first) == len(second) and all(
-        math_value.equal(("multiply", first[0], other), ("multiply", second[0], one))
+        identity.equal(("multiply", first[0], other), ("multiply", second[0], one))
         for one, other in zip(first, second, strict=True)
     )
 
 
 def _has_value(form: Form) -> bool:
-    if form.node is not None and not math_value.has_value(form.node):
+    if form.node is not None and not identity.has_value(form.node):
         return False
     return all(_has_value(item) for item in form.items)
-
-
-def option(gold: str) -> str:
-    """Return the letter of a gold that names an option, ``\\text{(C)}`` or C; empty for any other gold."""
-    match = re.fullmatch(r"\(?(?:\\text\s*\{\s*)?\(?([A-Z])\)?(?:\s*\})?\)?", plain(gold))
-    return match[1] if match else ""
