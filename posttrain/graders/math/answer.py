@@ -51,7 +51,8 @@ def gold_formula(answer: str) -> str:
 
 def bare(text: str) -> str:
     r"""Return a formula without what surrounds it: ``$x$``, ``\(x\)``, ``\[x\]``, ``**x**``, a final period."""
-    text = text.strip(" \t\n*").removesuffix(".").strip("*")
+    text = text.strip(" \t\n*`")
+    text = text if text.endswith("..") else text.removesuffix(".").strip("*`")
     match = _FORMULA.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
     return " ".join((_inside(match) if match else text.replace("$", "")).split())
 

@@ -95,6 +95,11 @@ def same(gold: Form, answer: Form) -> bool:
 
 
 def _quantity(text: str) -> tuple[Form, str]:
+    if match := re.fullmatch(r"\\text\s*\{(\s*[-+]?[\d.][^{}]*)\}", text):
+        try:
+            return _quantity(match[1])
+        except Unreadable:
+            return read(text), ""
     core, unit = split_unit(text)
     try:
         return read(core), unit

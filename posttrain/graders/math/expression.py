@@ -23,14 +23,14 @@ _GREEK = re.compile(
     "alpha|beta|gamma|delta|(?:var)?epsilon|zeta|eta|(?:var)?theta|iota|kappa|lambda|mu|nu|xi|rho|sigma|tau|upsilon|"
     "(?:var)?phi|chi|psi|omega|Gamma|Delta|Theta|Lambda|Xi|Sigma|Upsilon|Phi|Psi|Omega|ell|hbar"
 )
-_ACCENT = re.compile("overline|bar|vec|hat|tilde|text|mathbf|mathcal|overrightarrow|widehat|operatorname")
+_ACCENT = re.compile("overline|bar|vec|hat|tilde|text|mathbf|mathcal|mathbb|overrightarrow|widehat|operatorname")
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 _PRODUCT = frozenset(["*", "\\cdot", "\\times", "/", "\\div"])
 _TOKEN = re.compile(
     r"\s*(?P<token>\d+\.\d+|\.\d+|\d+\.?(?!\d)|\\(?:[A-Za-z]+|[{}%$])|[A-Za-z]|[-+*/^_!|(){}\[\]'])|\s*(?P<end>\Z)"
 )
 _MIXED = re.compile(r"(?<![\d.^_{\w])(\d+)\s*(?:\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))|\s(\d+)/(\d+)(?!\d))")
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar)\s*\{?(\d+)\}?")
+_REPEATING = re.compile(r"(\d*)\.(?:(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?|(\d{0,9}?)(\d{1,9}?)\5{2,}\s*\\dots)")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\\_^{\d.])(\d+\.?\d*|\.\d+)[eE]([-+]?\d+)(?![\w.])")
 
 
@@ -84,7 +84,7 @@ def _mixed(match: re.Match[str]) -> str:
 
 
 def _repeating(match: re.Match[str]) -> str:
-    whole, fixed, again = match[1] or "0", match[2], match[3]
+    whole, fixed, again = match[1] or "0", match[2] or match[4] or "", match[3] or match[5]
     if len(match[0]) > MAX_DIGITS:
         raise Unreadable("a number with too many digits")
     start = Fraction(int(whole + fixed), 10 ** len(fixed))

@@ -30,6 +30,7 @@ _RULES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\\\(?:\[[^\[\]]{0,9}\])?|\\(?:cr|newline)(?![A-Za-z])", r"\\newrow "),
+        (r"\\(?:boxed|fbox|ensuremath)\s*\{", "{"),
         (rf"\\(?:left|right){_END}\.?|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits){_END}", ""),
         # Separators of thousands: "10,\!080", "10{,}080", "10\,080"; "3{,}14" has a decimal comma.
         (r"(?<=\d)(?:,\s*\\!|\{,\}|\\,)\s*(?=\d{3}(?!\d))", ""),
@@ -37,6 +38,7 @@ _RULES = tuple(
         (r"\\!", ""),
         (rf"\\(?:qquad|quad|enspace|thinspace|hfill){_END}|\\hspace\{{[^{{}}]*\}}|\\[,;: ]|~|\\(?=\s|$)", " "),
         (r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d.]*\d)", lambda match: match[0].replace(" ", "")),
+        (r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (rf"\\[dtc]frac{_END}", r"\\frac"),
         (rf"\\[dt]binom{_END}", r"\\binom"),
         (r"\\(?:rm|mathrm|textrm|textbf|textit|textsf|texttt|textnormal|mbox|hbox|emph)\s*\{", r"\\text{"),
@@ -63,6 +65,11 @@ _RULES = tuple(
         (rf"(?<![\\A-Za-z])({_NAMES}){_END}", r"\\\1 "),
         (rf"(?<![\\A-Za-z])(?:infinity|infty|inf|oo){_END}", r"\\infty "),
         (r"\\text\{\s*\\infty\s*\}", r"\\infty "),
+        (r"\\text\{\s*no (?:real )?solutions?\s*\}", r"\\emptyset"),
+        (r"\\text\{\s*all real(?: number)?s\s*\}", r"(-\\infty,\\infty)"),
+        (r"\^\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?", ""),
+        # "k\pi, k \in \mathbb{Z}"
+        (r",?\s*(?:\\text\{[^{}]*\}\s*)?[a-z]\s*\\in\s*\\mathbb\s*\{?\s*[ZN]\s*\}?\s*$", ""),
         (r"(?<=\d)\\text\{([A-Z]+)\}(?=\s*_)", r"\1"),
         (rf"\\(?:implies|Rightarrow|therefore|angle|measuredangle|triangle){_END}", " "),
     )
@@ -80,7 +87,7 @@ def plain(text: str) -> str:
     text = "".join(_UNICODE.get(character, character) for character in unicodedata.normalize("NFC", text))
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
-    return _without_separators(" ".join(text.split())).lstrip(" ;:,*").rstrip(" .;:,*")
+    return _without_separators(" ".join(text.split())).lstrip(" ;:,*`").removesuffix("\\newrow").rstrip(" .;:,*`")
 
 
 def words(text: str) -> str:

@@ -106,6 +106,9 @@ def _value(node: Node, point: Mapping[str, Fraction], angle: bool) -> Any:
     if operation == "degrees":
         return first * mp.pi / 180 if angle else first
     if operation == "power":
+        exponent = rational(node[2])
+        if exponent is not None and exponent.denominator > 1 and size(exponent) < 64:
+            return _power(_root(first, mp.mpf(exponent.denominator)), mp.mpf(exponent.numerator))
         return _power(first, second)
     if operation == "root":
         return _root(first, second)
