@@ -29,7 +29,10 @@ _PRODUCT = frozenset(["*", "\\cdot", "\\times", "/", "\\div"])
 _TOKEN = re.compile(
     r"\s*(?P<token>\d+\.\d+|\.\d+|\d+\.?(?!\d)|\\(?:[A-Za-z]+|[{}%$])|[A-Za-z]|[-+*/^_!|(){}\[\]'])|\s*(?P<end>\Z)"
 )
-_MIXED = re.compile(r"(?<![\d.^_{\w])(\d+)\s*(?:\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))|\s(\d+)/(\d+)(?!\d))")
+_MIXED = re.compile(
+    r"(?<![\d.^_])(?<!\\sqrt)(?<!\\frac)(?<!\\sqrt )(?<!\\frac )(\d+)"
+    r"\s*(?:\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))|\s(\d+)/(\d+)(?!\d))"
+)
 _REPEATING = re.compile(r"(\d*)\.(?:(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?|(\d{0,9}?)(\d{1,9}?)\5{2,}\s*\\dots)")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\\_^{\d.])(\d+\.?\d*|\.\d+)[eE]([-+]?\d+)(?![\w.])")
 

@@ -161,6 +161,8 @@ def _plus_minus(text: str, nested: int) -> Form:
 
 def _list(items: list[Form]) -> Form:
     """Return a list; of equations for one variable, only the values; of one for each of several, a tuple of them."""
+    if not items:
+        raise Unreadable("an empty list")
     if len(items) == 1:
         return items[0]
     named = [_assignment(item) for item in items]

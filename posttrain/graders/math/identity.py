@@ -112,9 +112,9 @@ def _rounded(gold: Node, answer: Node, gold_value: Any, answer_value: Any) -> bo
         number, _ = unsigned(node)
         if number[0] != "number" or not number[2] or getattr(other, "imag", 0):
             continue
-        unit = Fraction(1, 10 ** number[2])
-        if number[1] < 10 ** (MIN_SIGNIFICANT - 1) * unit:
+        units = 10 ** number[2]
+        if number[1] * units < 10 ** (MIN_SIGNIFICANT - 1):
             continue
-        units = abs(other - written) / unit
-        return bool(units <= Fraction(1, 2) if abs(written) > abs(other) else units < 1)
+        off = abs(other - written) * units
+        return bool(2 * off <= 1 if abs(written) > abs(other) else off < 1)
     return False

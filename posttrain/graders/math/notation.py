@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 DOLLAR = "\uff04"
 """Stands for a dollar sign that is money: a bare ``$`` opens a formula."""
@@ -80,6 +81,7 @@ _BRACKET = re.compile(r"\\[{}]|\\[lr]angle|[()\[\]]|" + _GROUPED.pattern)
 _WORD_FORM = re.compile(r"[^\W_]+")
 
 
+@lru_cache(maxsize=1 << 13)
 def plain(text: str) -> str:
     """Return a formula in plain notation."""
     text = _VULGAR.sub(_vulgar, text)
