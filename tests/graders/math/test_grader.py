@@ -74,11 +74,11 @@ def test_pairs_decided_by_hand() -> None:
 
 @pytest.mark.slow
 def test_math_verify_alone_is_wrong_on_many_of_these_pairs() -> None:
-    """The count in the documentation: parse and verify, gold and answer wrapped as its README advises."""
+    """On a third of them, to be quick; gold and answer wrapped as its README advises."""
     from math_verify import parse, verify
 
     with (Path(__file__).parent / "pairs.jsonl").open(encoding="utf-8") as file:
-        pairs = [json.loads(line) for line in file]
+        pairs = [json.loads(line) for line in file][::3]
     wrong = sum(verify(parse(f"${pair['gold']}$"), parse(pair["completion"])) != pair["equal"] for pair in pairs)
     assert wrong > len(pairs) // 10
 
