@@ -15,6 +15,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -89,11 +90,13 @@ class Worker:
 
 # One slot a worker; an empty one is filled when it is taken. Last in, first out takes the running ones first.
 _slots: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+# Held while a thread waits for a slot, so that one which has just given its slot back cannot be before it again.
+_turn = threading.Lock()
 
 
 def _empty_slots() -> None:
-    global _slots
-    _slots = queue.LifoQueue()
+    global _slots, _turn
+    _slots, _turn = queue.LifoQueue(), threading.Lock()
     for _ in range(WORKERS):
         _slots.put(None)
 
@@ -137,7 +140,8 @@ def _asked(request: dict[str, Any], seconds: float) -> Verdict:
 def _worker() -> Iterator[Worker]:
     """Lend a worker that is ready; one that failed is killed."""
     slots = _slots
-    worker = slots.get()
+    with _turn:
+        worker = slots.get()
     try:
         if worker is None:
             worker = Worker()

@@ -134,5 +134,6 @@ def test_threads_get_the_right_verdicts_with_hostile_answers_among_them() -> Non
     assert time.monotonic() - start < 120
     expected = [n % 2 == 0 and place % 100 != 0 and place not in (50, 1050) for place, n in enumerate(numbers)]
     assert [passed for passed, _ in outcomes] == expected
-    # none waited for all of the others
-    assert sorted(seconds for _, seconds in outcomes)[1900] < 2
+    # no thread waited for all of the others
+    slowest = sorted(seconds for _, seconds in outcomes)
+    assert slowest[1900] < 2 and slowest[-1] < 30
