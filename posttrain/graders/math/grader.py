@@ -30,7 +30,7 @@ from posttrain.graders.grade import (
 )
 from posttrain.graders.math.answer import MAX_CHARACTERS, final_formulas, gold_formula
 from posttrain.graders.math.equality import begins_with_variable, option, quickly_equal
-from posttrain.graders.math.notation import plain
+from posttrain.graders.math.notation import DOLLAR, plain
 from posttrain.graders.math.pool import WORKERS, MathError, Verdict, compare
 
 MAX_ANSWERS = 8
@@ -75,7 +75,7 @@ def make(settings: MathSettings, base_dir: Path) -> Grader:
         for note in ("timed out", "unreadable"):
             if note in verdicts:
                 return verdict(False, "not an answer that can be read" if note == "unreadable" else note)
-        return compared(plain(found[0]), plain(expected), "equal" in verdicts)
+        return compared(shown(found[0]), shown(expected), "equal" in verdicts)
 
     def gold(problem: Mapping[str, Any]) -> str:
         expected = _gold(problem)
@@ -83,7 +83,7 @@ def make(settings: MathSettings, base_dir: Path) -> Grader:
             require_readable(expected, seconds)
         except MathError as error:
             raise BadProblem(f"the answer could not be read: {error}") from None
-        return rf"\boxed{{{expected}}}"
+        return rf"\boxed{{{expected}}}".replace(DOLLAR, r"\$")
 
     return Grader(settings.name or settings.type, settings.weight, grade, gold, parallel=WORKERS)
 
@@ -103,6 +103,11 @@ def compared_formulas(gold: str, answer: str, seconds: float) -> Verdict:
     if quick is None:
         return compare(gold, answer, seconds)
     return "equal" if quick else "different"
+
+
+def shown(formula: str) -> str:
+    """Return a formula as samples show it, in plain notation."""
+    return plain(formula).replace(DOLLAR, r"\$")
 
 
 def _gold(problem: Mapping[str, Any]) -> str:

@@ -115,6 +115,7 @@ def test_what_cannot_be_read_says_so() -> None:
     assert GRADER.grade("\\boxed{3 + }", {"answer": "3"}).note == "not an answer that can be read"
     assert GRADER.grade("", {"answer": "3"}).note == "no answer"
     assert GRADER.grade("\\boxed{4}", {"answer": "3"}).note == "answer 4, expected 3"
+    assert GRADER.gold({"answer": "\\$3.50"}) == "\\boxed{\\$3.50}"
 
 
 @pytest.mark.parametrize(
