@@ -49,6 +49,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_for_ever_is_wrong_and_the_next_one_is_graded() -> None:
     gold, answer = ENDLESS
     start = time.monotonic()
