@@ -18,7 +18,7 @@ GRADERS = {
     "string": "posttrain.graders.string:StringSettings",
     "pattern": "posttrain.graders.pattern:PatternSettings",
     "choice": "posttrain.graders.choice:ChoiceSettings",
-    "math": "posttrain.graders.math:MathSettings",
+    "math": "posttrain.graders.math.grader:MathSettings",
     "instruction": "posttrain.graders.instruction:InstructionSettings",
     "python": "posttrain.graders.python:PythonSettings",
     "score_model": "posttrain.graders.score_model:ScoreModelSettings",

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Completion
 from posttrain.errors import UserError
-from posttrain.evals.held_out import Graded, summarize
+from posttrain.evals.summary import Graded, summarize
 from posttrain.evals.offline import read_grader
 from posttrain.graders import AnyGrader, BadProblem, Grader, build, check_problem, grade_all
 from posttrain.graders.grade import error_kind
@@ -287,7 +287,8 @@ def test_a_judge_killed_while_200_are_graded_makes_errors_and_no_zeros(chat_serv
     done = [Completion(text, 1, False) for text in texts]
     rows = [Graded(problem, done[n : n + 8], grades[n : n + 8]) for n in range(0, 200, 8)]
     look = summarize(rows, [1])
-    assert (look.errors, look.reward.mean, look.pass_at[1].mean) == (len(failed), 1.0, 1.0)
+    assert look.errors == {"model_grader_server_error": len(failed)}
+    assert (look.figures["reward"].mean, look.figures["pass@1"].mean) == (1.0, 1.0)
     assert look.problems == sum(any(not grade.error for grade in row.grades) for row in rows) < 25
 
 

@@ -1,7 +1,7 @@
-"""A few processes that compare mathematical answers with math-verify; each can be killed at any time.
+"""A few processes that compare mathematical answers; each can be stopped at any time.
 
-math-verify limits its time by SIGALRM, which works only in a main thread and never inside big-integer
-arithmetic, so one sample like 9^{9^{9^9}} can stop a training run. Here the caller keeps the clock.
+An alarm works only in a main thread and never inside big-integer arithmetic, so one sample like 9^{9^{9^9}} could stop
+a training run. Here the system ends a process that used up its processor time, and the caller keeps a clock besides.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ import json
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Verdict = Literal["equal", "different", "unreadable", "timed out"]
 
 WORKERS = max(1, min(4, os.cpu_count() or 1))
-REQUESTS_PER_WORKER = 2000
-"""A worker is replaced after this many requests: sympy's caches grow without end."""
+SCRIPT = Path(__file__).with_name("worker.py")
 START_SECONDS = 120.0
+WALL_FACTOR = 10
+"""A comparison may take so many times its processor time on the clock before it is an error: the machine is busy."""
 
 
 class MathError(Exception):
@@ -31,26 +36,23 @@ class MathError(Exception):
 
 
 class Worker:
-    """One process, used by one thread at a time."""
+    """One process, used by one thread at a time; what it forked does the work, and is forked again when it dies."""
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.pending = 1  # replies that are still to come; the first says that math-verify is imported
         self._received = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("math_worker.py")), json.dumps(sys.path)],
+            [sys.executable, "-I", str(SCRIPT), json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # Out of the terminal's reach: a Ctrl-C is for the run, which still has completions to grade.
+            # A group of its own: `kill` ends the forked process too, and a Ctrl-C is for the run, which still has
+            # completions to grade.
             start_new_session=True,
         )
 
     def send(self, request: dict[str, Any]) -> None:
-        """Send a request, which two replies will answer; raises MathError if the process is gone."""
+        """Send a request; raises MathError if the process is gone."""
         assert self._process.stdin is not None
-        self.requests += 1
-        self.pending += 2
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
@@ -58,7 +60,7 @@ class Worker:
             raise MathError(self._gone()) from None
 
     def receive(self, deadline: float) -> dict[str, Any]:
-        """Return the next reply; raises TimeoutError at `deadline` (time.monotonic), MathError at the end."""
+        """Return the next message; raises TimeoutError at `deadline` (time.monotonic), MathError at the end."""
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -70,12 +72,12 @@ class Worker:
                     raise MathError(self._gone())
                 self._received += data
         line, _, self._received = self._received.partition(b"\n")
-        self.pending -= 1
         return json.loads(line)
 
     def kill(self) -> None:
-        """End the process, whatever it is doing."""
-        self._process.kill()
+        """End the process and what it forked, whatever they are doing."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -83,16 +85,18 @@ class Worker:
                     pipe.close()
 
     def _gone(self) -> str:
-        return f"the math-verify process ended with status {self._process.wait()}"
+        return f"the process that compares answers ended with status {self._process.wait()}"
 
 
 # One slot a worker; an empty one is filled when it is taken. Last in, first out takes the running ones first.
 _slots: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+# Held while a thread waits for a slot, so that one which has just given its slot back cannot be before it again.
+_turn = threading.Lock()
 
 
 def _empty_slots() -> None:
-    global _slots
-    _slots = queue.LifoQueue()
+    global _slots, _turn
+    _slots, _turn = queue.LifoQueue(), threading.Lock()
     for _ in range(WORKERS):
         _slots.put(None)
 
@@ -103,41 +107,52 @@ os.register_at_fork(after_in_child=_empty_slots)
 
 
 @lru_cache(maxsize=1 << 16)
-def equal(gold: str, answers: tuple[str, ...], timeout_seconds: float) -> tuple[bool, ...] | None:
-    """Return whether each answer equals the gold one; None if the answers took longer than the limit.
+def compare(gold: str, answer: str | None, seconds: float) -> Verdict:
+    """Return the verdict on an answer; without one, "equal" or "unreadable" says whether the gold can be read.
 
-    All are texts for math-verify, a formula between dollar signs. Raises MathError when the gold answer
-    cannot be read or the process failed. Verdicts are remembered: samples of one problem often agree.
+    `seconds` limits the processor time. A process that died is replaced and asked once more; raises MathError when
+    it died again. Verdicts are remembered: samples of one problem often agree.
     """
+    request = {"gold": gold, "answer": answer, "seconds": seconds}
+    try:
+        return _asked(request, seconds)
+    except MathError:
+        return _asked(request, seconds)
+
+
+def _asked(request: dict[str, Any], seconds: float) -> Verdict:
     with _worker() as worker:
-        deadline = time.monotonic() + timeout_seconds
-        alarm_seconds = int(timeout_seconds) + 5
-        worker.send({"gold": gold, "answers": answers, "alarm_seconds": alarm_seconds})
+        worker.send(request)
         try:
-            if not worker.receive(deadline)["gold"]:
-                raise MathError("math-verify cannot read the gold answer")
+            reply = worker.receive(time.monotonic() + WALL_FACTOR * seconds + 5)
+            if "ended" in reply:
+                worker.receive(time.monotonic() + START_SECONDS)  # the next process is ready
         except TimeoutError:
-            raise MathError(f"the gold answer took longer than {timeout_seconds:g} seconds") from None
-        try:
-            return tuple(worker.receive(deadline)["equal"])
-        except TimeoutError:
-            return None
+            raise MathError(f"no verdict in {WALL_FACTOR * seconds + 5:g} seconds") from None
+    if "verdict" in reply:
+        return reply["verdict"]
+    if reply.get("ended") == signal.SIGPROF:
+        return "timed out"
+    raise MathError(f"the process that compares answers failed ({reply.get('error') or reply.get('ended')})")
 
 
 @contextlib.contextmanager
 def _worker() -> Iterator[Worker]:
-    """Lend a worker that is ready; one that owes a reply afterwards is killed, as is one that is worn out."""
+    """Lend a worker that is ready; one that failed is killed."""
     slots = _slots
-    worker = slots.get()
+    with _turn:
+        worker = slots.get()
     try:
         if worker is None:
             worker = Worker()
             _await_start(worker)
         yield worker
-    finally:
-        if worker and (worker.pending or worker.requests >= REQUESTS_PER_WORKER):
+    except BaseException:
+        if worker:
             worker.kill()
-            worker = None
+        worker = None
+        raise
+    finally:
         slots.put(worker)
 
 
@@ -145,7 +160,7 @@ def _await_start(worker: Worker) -> None:
     try:
         worker.receive(time.monotonic() + START_SECONDS)
     except TimeoutError:
-        raise MathError(f"the math-verify process did not start in {START_SECONDS:g} seconds") from None
+        raise MathError(f"the process that compares answers did not start in {START_SECONDS:g} seconds") from None
 
 
 def close() -> None:
