@@ -86,7 +86,8 @@ class Grader:
     """A grader ready for use.
 
     `gold` returns a completion that must pass, or None where none can be made, and raises BadProblem for a
-    problem that cannot be graded. `parallel` is how many grades may and should be asked for at once.
+    problem that cannot be graded. `parallel` is how many grades may and should be asked for at once. `caution` is
+    what speaks against it as a reward, and empty where nothing is known to.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Grader:
     gold: Callable[[Mapping[str, Any]], str | None]
     parallel: int = 1
     role: Role = "score"
+    caution: str = ""
 
 
 def verdict(passed: bool, note: str = "", answer: str | None = None) -> Grade:

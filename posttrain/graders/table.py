@@ -20,6 +20,8 @@ GRADERS = {
     "choice": "posttrain.graders.choice:ChoiceSettings",
     "math": "posttrain.graders.math:MathSettings",
     "python": "posttrain.graders.python:PythonSettings",
+    "string_check": "posttrain.graders.string_check:StringCheckSettings",
+    "text_similarity": "posttrain.graders.text_similarity:TextSimilaritySettings",
 }
 
 

@@ -142,6 +142,8 @@ def _check_graders(
                 errors.append(UserError(more, where=place(f"graders[{index}]")))
             if problems:
                 report.append(f"grader {grader.name}: tried on {len(problems):,} problems")
+            if grader.caution and grader.role == "score":
+                report.append(f"  as a reward: {grader.caution}")
     if errors:
         raise UserErrors(errors)
     return report
