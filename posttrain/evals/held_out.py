@@ -75,9 +75,9 @@ def sample_and_grade(
     """
 
     def judged(index: int, completions: list[Completion]) -> tuple[int, Graded]:
-        fields = problems[index].fields
+        item = problems[index].item
         texts = [completion.text for completion in completions if not completion.error]
-        grades = iter(grade_all(graders, texts, [fields] * len(texts)))
+        grades = iter(grade_all(graders, texts, [item] * len(texts)))
         return index, Graded(
             problems[index],
             completions,

@@ -55,5 +55,5 @@ def make(settings: StringCheckSettings, base_dir: Path) -> Grader:
         if contains and not reference:
             raise BadProblem("the reference is empty, and every text contains that")
 
-    caution = f"{settings.operation} only looks for the reference: a completion that lists every answer passes too"
+    caution = f"a completion that lists every answer contains the right one too; prefer eq to {settings.operation}"
     return Grader(settings.name or settings.type, settings.weight, grade, gold, caution=caution if contains else "")

@@ -55,7 +55,7 @@ def make_trainer(job: Job) -> Any:
         """TRL's reward function: one score a completion, None where the grader failed (TRL leaves those out)."""
         texts = [job.tokenizer.decode(ids, skip_special_tokens=True) for ids in completion_ids]
         asked = [job.train_problems[i] for i in index]
-        grades = grade_all(graders, texts, [problem.fields for problem in asked])
+        grades = grade_all(graders, texts, [problem.item for problem in asked])
         judged = [grade for grade in grades if not grade.error]
         if not judged:
             raise UserError(

@@ -48,7 +48,8 @@ def test_json_graders_and_relative_paths(tmp_path: Path) -> None:
     ("grader", "message"),
     [
         ("type: nmber\n", "grader.yaml:1 type: must be 'number'"),
-        ("type: string_check\nname: x\n", "grader.yaml:1 type: must be 'number'"),
+        ("type: string_chek\nname: x\n", "Did you mean 'string_check'?"),
+        ("type: string_check\nname: x\n", "grader.yaml:1 input: missing"),
         ("type: number\ntolerence: 1\n", "grader.yaml:2 tolerence: unknown key. Did you mean 'tolerance'?"),
         ("type: number\ntype: math\n", "grader.yaml:2 type: duplicate key"),
         ("type: pattern\npattern: (\n", "grader.yaml:2 pattern: not a regular expression"),

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from posttrain.errors import UserError, UserErrors
+from posttrain.graders import GRADERS
+from posttrain.recipe.explain import choices
 from posttrain.recipe.load import dump_recipe, load_recipe
+
+KNOWN = choices(GRADERS)
 
 GOOD = """\
 # A recipe with something in every section
@@ -86,8 +90,8 @@ BAD = [
     ("launch: {offload: [parameters]}", "a.yaml:4 launch: offload: [parameters] needs zero: 3"),
     ("rollout: {temperature: .nan}", "a.yaml:4 rollout.temperature: must be at least 0, not NaN"),
     ("graders: [{type: number}]", "a.yaml:4 graders: sft does not read graders: they belong in rlvr and eval recipes"),
-    ("graders: [{type: numbr}]", "a.yaml:4 graders[0].type: must be 'number', 'string', 'pattern', 'choice', 'math' or 'python', not \"numbr\". Did you mean 'number'?"),
-    ("graders:\n  -\n    weight: 1", "a.yaml:6 graders[0].type: missing: 'number', 'string', 'pattern', 'choice', 'math' or 'python'"),
+    ("graders: [{type: numbr}]", f"a.yaml:4 graders[0].type: must be {KNOWN}, not \"numbr\". Did you mean 'number'?"),
+    ("graders:\n  -\n    weight: 1", f"a.yaml:6 graders[0].type: missing: {KNOWN}"),
     ("graders:\n  - type: number\n    weight: 0\n    tolerance: -1", "a.yaml:6 graders[0].weight: must be above 0, not 0\na.yaml:7 graders[0].tolerance: must be at least 0, not -1"),
     ("graders: [{type: number, weight: 0}]", "a.yaml:4 graders[0].weight: must be above 0, not 0"),
     ("graders: [number]", 'a.yaml:4 graders[0]: must be a mapping, not "number"'),
@@ -172,8 +176,7 @@ eval: {evry: 3}
         "a.yaml:11 train.learning_rat: unknown key. Did you mean 'learning_rate'?",
         'a.yaml:12 train.max_steps: must be a whole number, not "lots"',
         "a.yaml:14 graders[0].tolerence: unknown key. Did you mean 'tolerance'?",
-        "a.yaml:15 graders[1].type: must be 'number', 'string', 'pattern', 'choice', 'math' or 'python', "
-        "not \"mth\". Did you mean 'math'?",
+        f"a.yaml:15 graders[1].type: must be {KNOWN}, not \"mth\". Did you mean 'math'?",
         "a.yaml:16 eval.evry: unknown key. Did you mean 'every'?",
     ]
 
