@@ -20,6 +20,7 @@ GRADERS = {
     "choice": "posttrain.graders.choice:ChoiceSettings",
     "math": "posttrain.graders.math:MathSettings",
     "python": "posttrain.graders.python:PythonSettings",
+    "json": "posttrain.graders.json:JsonSettings",
     "string_check": "posttrain.graders.string_check:StringCheckSettings",
     "text_similarity": "posttrain.graders.text_similarity:TextSimilaritySettings",
     "multi": "posttrain.graders.multi:MultiSettings",  # last: it is made of the others

@@ -84,6 +84,9 @@ def _models(annotation: Any) -> Iterator[Section]:
         if get_origin(branch) is list:
             for suffix, model in _models(get_args(branch)[0]):
                 yield "".join([f"[]{suffix}", *(f": {tag}" for tag in model_tags(model))]), model
+        elif get_origin(branch) is dict:
+            for suffix, model in _models(get_args(branch)[1]):
+                yield f".KEY{suffix}", model
         elif is_model(branch):
             yield "", branch
 
