@@ -13,7 +13,7 @@ from posttrain.errors import UserError, UserErrors
 from posttrain.graders import AnyGrader, GraderSettings, build, check_problems, grade_all
 from posttrain.graders.grade import Grade, shortened
 from posttrain.recipe.explain import explain
-from posttrain.recipe.yaml_lines import Loc, dotted, read_yaml
+from posttrain.recipe.yaml_lines import Loc, dotted, read_json, read_yaml
 
 MAX_COMPLAINTS = 20
 _SHOWN_ROWS = 20
@@ -26,23 +26,25 @@ class _GraderFile(BaseModel):
 def grade_file(grader_file: Path, rows_file: Path) -> dict[str, Any]:
     """Return the verdicts on the rows of a file, in its order, with their mean and counts.
 
-    A row holds the problem's fields and `completion`. The document is {"rows": [{"score", "passed", "error",
+    A row holds the problem's fields and `completion`; or, as OpenAI's Evals have it, the fields inside `item`, and
+    the completion also as `sample.output_text`. The document is {"rows": [{"score", "passed", "error",
     "note", "parts"}], "mean", "passed", "errors"}: `passed` and `errors` count rows, and `mean` leaves out
     the rows whose grader failed (None if all did). Raises UserErrors with the place of the rows that cannot
     be graded, and of every error in the grader file.
     """
     graders = [build(read_grader(grader_file), grader_file.parent)]
     placed = list(read_rows(str(rows_file)))
-    problems = [{key: value for key, value in row.items() if key != "completion"} for row, _ in placed]
+    problems = [_problem(row) for row, _ in placed]
+    completions = [_completion(row) for row, _ in placed]
     complaints = check_problems(graders, problems)
     bad = [
         UserError(completion_complaint or problem_complaint, where=place)
-        for (row, place), problem_complaint in zip(placed, complaints, strict=True)
-        if (completion_complaint := _completion_complaint(row)) or problem_complaint
+        for (_, place), completion, problem_complaint in zip(placed, completions, complaints, strict=True)
+        if (completion_complaint := _completion_complaint(completion)) or problem_complaint
     ]
     if bad:
         raise UserErrors(bad[:MAX_COMPLAINTS])
-    return document(grade_all(graders, [row["completion"] for row, _ in placed], problems))
+    return document(grade_all(graders, completions, problems))
 
 
 def read_grader(path: Path) -> GraderSettings:
@@ -52,8 +54,7 @@ def read_grader(path: Path) -> GraderSettings:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the grader: {reason}", where=str(path)) from None
-    # JSON is YAML, but for tabs between its tokens.
-    file = read_yaml(text.replace("\t", "  ") if path.suffix == ".json" else text, str(path))
+    file = (read_json if path.suffix == ".json" else read_yaml)(text, str(path))
 
     def place(loc: Loc) -> str:
         line = next((file.lines[loc[1:n]] for n in range(len(loc), 1, -1) if loc[1:n] in file.lines), 1)
@@ -106,10 +107,25 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _completion_complaint(row: dict[str, Any]) -> str:
-    if "completion" not in row:
+def _is_evals_row(row: dict[str, Any]) -> bool:
+    return isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample", "completion"}
+
+
+def _problem(row: dict[str, Any]) -> dict[str, Any]:
+    return row["item"] if _is_evals_row(row) else {key: value for key, value in row.items() if key != "completion"}
+
+
+def _completion(row: dict[str, Any]) -> Any:
+    """Return the row's completion, whatever it is; None where it has none."""
+    if "completion" in row or not _is_evals_row(row):
+        return row.get("completion")
+    sample = row.get("sample")
+    return sample.get("output_text") if isinstance(sample, dict) else None
+
+
+def _completion_complaint(completion: Any) -> str:
+    if completion is None:
         return "the row has no `completion`"
-    completion = row["completion"]
     if isinstance(completion, str):
         return ""
     return f"`completion` must be text, not {shortened(json.dumps(completion, default=str))}"

@@ -6,6 +6,7 @@ twice is an error; keys are always text; anchors, aliases, tags and several docu
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,6 +121,25 @@ def read_yaml(text: str, name: str) -> Document:
         raise UserError(f"not valid YAML: {' '.join(str(error).split())}", where=name) from None
     except RecursionError:
         raise UserError("not a recipe: nested too deeply", where=name) from None
+    return document
+
+
+def read_json(text: str, name: str) -> Document:
+    """Parse JSON with the lines that `read_yaml` finds in it; raises UserError where it is not JSON."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{name}:{error.lineno}"
+        fix = _snippet(text, error.lineno - 1, error.colno - 1)
+        raise UserError(f"not valid JSON: {error.msg}", where=where, fix=fix) from None
+    except RecursionError:
+        raise UserError("nested too deeply", where=name) from None
+    try:
+        # JSON is YAML but for tabs between its tokens, and for text outside Unicode's first plane, in two escapes.
+        document = read_yaml(text.replace("\t", "  "), name)
+    except UserError:
+        document = Document(data)
+    document.data = data
     return document
 
 
