@@ -59,12 +59,20 @@ for _name, _pattern, _first in _CORE_SCALARS:
         _class.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})$"), _first)
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Write text of several lines as it stands, where YAML can, and with escapes where it would lose a line end."""
+    escaped = re.search(r"[\r\x85\u2028\u2029]", text)
+    style = '"' if escaped else "|" if "\n" in text and not text[0].isspace() else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
 def _represent_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
     special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
     return dumper.represent_scalar(_TAG + "float", special.get(repr(value), repr(value)))
 
 
 _Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(str, _represent_text)
 
 
 def _integer(text: str) -> int:
