@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os.path
 import re
 from pathlib import Path
@@ -69,6 +70,7 @@ def convert_job(
         "# Not carried over:",
         *(f"#   {line}" for line in left_out),
     ]
+    header = [" ".join(line.splitlines()) for line in header]  # a model's name is text that others wrote
     body = "\n".join(section for section in sections if section)
     return Converted(stage, "\n".join(header) + "\n" + body, left_out)
 
@@ -100,7 +102,7 @@ def read_job(path: Path) -> tuple[Job, dict[str, Any]]:
     if document.duplicates:
         raise UserErrors([UserError("duplicate key", where=place(loc)) for loc, _, _ in document.duplicates])
     try:
-        return Job.model_validate(document.data, strict=True), document.data
+        return Job.model_validate_json(json.dumps(document.data), strict=True), document.data
     except ValidationError as error:
         raise UserErrors(explain(error.errors(), document.data, Job, place)) from None
 
@@ -220,4 +222,4 @@ def _section(name: str, keys: list[_Key]) -> str:
 
 def _line(key: str, value: Any, comment: str, *, indent: int = 0) -> str:
     written = dump_yaml([value]).removeprefix("- ").rstrip("\n") if not isinstance(value, list) else str(value)
-    return f"{' ' * indent}{key}: {written}".ljust(_WIDTH) + f"  # {comment}\n"
+    return f"{' ' * indent}{key}: {written}".ljust(_WIDTH) + f"  # {' '.join(comment.splitlines())}\n"

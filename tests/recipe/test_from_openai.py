@@ -226,6 +226,12 @@ def test_a_text_of_several_lines_stands_as_it_is(tmp_path: Path) -> None:
     assert again.reference == grader["reference"]  # type: ignore[attr-defined]
 
 
+def test_what_others_wrote_stays_a_comment(tmp_path: Path) -> None:
+    _, path = converted(tmp_path, RL | {"model": "o4\nstage: sft", "suffix": "a\nseed: 1"})
+    recipe = load_recipe(path, stage="rlvr").recipe
+    assert (recipe.out, recipe.seed) == ("runs/a-seed-1", 7)
+
+
 def test_the_command(tmp_path: Path) -> None:
     """The recipe alone on stdout, what is not carried over on stderr, and nothing heavy imported."""
     command = [sys.executable, "-m", "posttrain", "recipe", "from-openai"]
