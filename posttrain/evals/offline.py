@@ -34,8 +34,8 @@ def grade_file(grader_file: Path, rows_file: Path) -> dict[str, Any]:
     """
     graders = [build(read_grader(grader_file), grader_file.parent)]
     placed = list(read_rows(str(rows_file)))
-    problems = [_problem(row) for row, _ in placed]
-    completions = [_completion(row) for row, _ in placed]
+    problems = [problem_of(row) for row, _ in placed]
+    completions = [completion_of(row) for row, _ in placed]
     complaints = check_problems(graders, problems)
     bad = [
         UserError(completion_complaint or problem_complaint, where=place)
@@ -111,11 +111,12 @@ def _is_evals_row(row: dict[str, Any]) -> bool:
     return isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample", "completion"}
 
 
-def _problem(row: dict[str, Any]) -> dict[str, Any]:
+def problem_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the problem of a row that holds a completion beside it."""
     return row["item"] if _is_evals_row(row) else {key: value for key, value in row.items() if key != "completion"}
 
 
-def _completion(row: dict[str, Any]) -> Any:
+def completion_of(row: dict[str, Any]) -> Any:
     """Return the row's completion, whatever it is; None where it has none."""
     if "completion" in row or not _is_evals_row(row):
         return row.get("completion")

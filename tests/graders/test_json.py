@@ -16,6 +16,7 @@ from posttrain.errors import UserError
 from posttrain.graders import BadProblem, Grader, Part, build, check_problem
 from posttrain.graders.json import JsonSettings, read_json
 from posttrain.graders.json_schema import schema_of
+from posttrain.recipe.load import dump_recipe, load_recipe
 
 pytest.importorskip("jsonschema")
 
@@ -260,6 +261,25 @@ def test_gold_answers_that_are_refused() -> None:
 def test_an_answer_that_is_no_object_is_not_compared() -> None:
     assert grader(schema=SCHEMA).gold({"answer": "77"}) is None
     assert grader(schema=SCHEMA).grade('{"city": "Paris"}', {"answer": "77"}).passed
+
+
+def test_in_a_recipe(tmp_path: Path) -> None:
+    """A schema's file is relative to the recipe, and the resolved recipe reads back the same."""
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "stage: rlvr\nout: runs/a\ndata: {train: [{path: rows.jsonl}]}\ngraders:\n"
+        "  - {type: json, name: a, path: trip.json, fields: {city: ignore_case, people: {compare: number}}}\n"
+        "  - {type: json, name: b, role: gate, schema: {type: object, minProperties: 1}, fields: {}}\n"
+    )
+    loaded = load_recipe(path, stage=None)
+    assert loaded.recipe.graders[0].path == str(tmp_path / "trip.json")  # type: ignore[attr-defined]
+    (tmp_path / "b.yaml").write_text(dump_recipe(loaded.recipe))
+    assert load_recipe(tmp_path / "b.yaml", stage=None).recipe == loaded.recipe
+    path.write_text(path.read_text().replace("compare: number", "compare: numbr"))
+    with pytest.raises(
+        UserError, match=r"a\.yaml:5 graders\[0\]\.fields\.people\.compare: must be .*Did you mean 'number'"
+    ):
+        load_recipe(path, stage=None)
 
 
 # Real data
