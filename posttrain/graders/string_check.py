@@ -40,9 +40,12 @@ def make(settings: StringCheckSettings, base_dir: Path) -> Grader:
         if text is None:
             return verdict(False, reference)
         refuse_empty(reference)
-        passed = holds(text, reference)
-        note = "" if passed else f"{shortened(text)!r} {settings.operation} {shortened(reference)!r} does not hold"
-        return verdict(passed, note, text)
+        if holds(text, reference):
+            return verdict(True, "", text)
+        note = f"{shortened(text)!r} {settings.operation} {shortened(reference)!r} does not hold"
+        if settings.operation == "eq" and text.split() == reference.split():
+            note += ": the white space differs"
+        return verdict(False, note, text)
 
     def gold(problem: Mapping[str, Any]) -> str | None:
         made = gold_texts(settings, problem)

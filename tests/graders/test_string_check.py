@@ -90,6 +90,11 @@ def test_an_empty_reference_is_in_every_text(operation: str) -> None:
     assert grader("eq").grade("", {"answer": ""}).passed
 
 
+def test_white_space_that_no_completion_keeps_is_named() -> None:
+    with pytest.raises(BadProblem, match="'Paris' eq 'Paris' does not hold: the white space differs"):
+        check_problem([grader("eq")], {"answer": "Paris "})
+
+
 def test_what_only_contains_is_cautioned_against() -> None:
     assert [bool(grader(operation).caution) for operation in ("eq", "ne", "like", "ilike")] == [
         False,
