@@ -23,7 +23,7 @@ GRADERS = {
     "json": "posttrain.graders.json:JsonSettings",
     "string_check": "posttrain.graders.string_check:StringCheckSettings",
     "text_similarity": "posttrain.graders.text_similarity:TextSimilaritySettings",
-    "multi": "posttrain.graders.multi:MultiSettings",  # last: it is made of the others
+    "multi": "posttrain.graders.multi:MultiSettings",
 }
 
 
