@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os.path
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,8 @@ def convert_job(
     keys, look = _train_keys(stage, settings, left_out), _look(settings)
     sources = _sources(job, train, dev, job_file, to)
     left_out += _rest(job, parts)
+    judges = list(dict.fromkeys(_judges(raw["method"]["reinforcement"]["grader"]))) if kind == "reinforcement" else []
+    left_out += [f"judge: {judge} is asked where the grader's base_url says, or OPENAI_BASE_URL" for judge in judges]
     name = re.sub(r"[^\w.-]+", "-", job.suffix or job.user_provided_suffix or stage).strip("-") or stage
     sections = [
         _line("stage", stage, f"{kind}, at OpenAI")
@@ -213,6 +216,14 @@ def _graders(raw: dict[str, Any]) -> str:
             "\n# it is paid 0, which the gate sees to."
         )
     return f"{comment}\n{dump_yaml({'graders': graders})}"
+
+
+def _judges(grader: Any) -> Iterator[str]:
+    """Yield the models that the grader asks, and those inside it."""
+    if isinstance(grader, dict) and grader.get("type") in ("score_model", "label_model"):
+        yield str(grader.get("model"))
+    for inner in grader.values() if isinstance(grader, dict) else grader if isinstance(grader, list) else ():
+        yield from _judges(inner)
 
 
 def _section(name: str, keys: list[_Key]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from posttrain.errors import UserError
+from posttrain.graders import GRADERS
 from posttrain.recipe.check import check_recipe
 from posttrain.recipe.from_openai import Converted, convert_job, write_recipe
 from posttrain.recipe.load import load_recipe
@@ -209,6 +210,17 @@ def test_a_mistake_has_its_place(tmp_path: Path, change: dict[str, Any], message
         convert_job(written(tmp_path, RL | change), to=tmp_path)
     assert f" {message}" in str(error.value)
     assert str(error.value).startswith(f"{tmp_path / 'job.json'}:")
+
+
+def test_a_published_judge_is_named(shared_data: Path, tmp_path: Path) -> None:
+    if "score_model" not in GRADERS:
+        pytest.skip("there is no grader score_model")
+    judge = json.loads((shared_data / "rft" / "countdown_score_model_grader.json").read_text())
+    grader = {"type": "multi", "graders": {"judge": judge}, "calculate_output": "judge / 5"}
+    made, path = converted(tmp_path, RL | {"method": {"type": "reinforcement", "reinforcement": {"grader": grader}}})
+    assert made.left_out[1:] == ["judge: o3-mini is asked where the grader's base_url says, or OPENAI_BASE_URL"]
+    (again,) = load_recipe(path, stage="rlvr").recipe.graders
+    assert again.model_dump(exclude_unset=True)["graders"]["judge"]["input"] == judge["input"]
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
