@@ -108,7 +108,7 @@ class _Parser:
         if token.kind == "number":
             number = float(token.text)
             if not math.isfinite(number):
-                raise FormulaError(f"{token.text} at {token.at} is too large a number")
+                raise FormulaError(f"{token.text} at character {token.at} is too large a number")
             return lambda scores: number
         if token.kind == "name" and self.token.text == "(":
             return self.call(token)
@@ -125,8 +125,8 @@ class _Parser:
 
     def call(self, name: _Token) -> Value:
         if name.text not in FUNCTIONS:
-            known = f"known: {', '.join(FUNCTIONS)}"
-            raise FormulaError(f"no function '{name.text}' at {name.at}.{did_you_mean(name.text, FUNCTIONS)} ({known})")
+            known = f"{did_you_mean(name.text, FUNCTIONS)} (known: {', '.join(FUNCTIONS)})"
+            raise FormulaError(f"no function '{name.text}' at character {name.at}.{known}")
         opening = self.take()
         arguments = [self.sum()]
         while self.token.text == ",":
@@ -134,7 +134,7 @@ class _Parser:
             arguments.append(self.sum())
         self.close(opening)
         if len(arguments) != 1 and name.text not in _ANY_NUMBER_OF_ARGUMENTS:
-            raise FormulaError(f"{name.text} at {name.at} takes one argument, not {len(arguments)}")
+            raise FormulaError(f"{name.text} at character {name.at} takes one argument, not {len(arguments)}")
         return lambda scores: _finite(name, partial(FUNCTIONS[name.text], *[value(scores) for value in arguments]))
 
     @property
@@ -147,7 +147,7 @@ class _Parser:
 
     def close(self, opening: _Token) -> None:
         if self.token.kind == "end":
-            raise FormulaError(f"the ( at {opening.at} is not closed")
+            raise FormulaError(f"the ( at character {opening.at} is not closed")
         if self.token.text != ")":
             raise self.unexpected("an operator or )")
         self.take()
@@ -155,13 +155,13 @@ class _Parser:
     def unexpected(self, wanted: str) -> FormulaError:
         if self.token.kind == "end":
             return FormulaError(f"it ends where {wanted} should follow")
-        return FormulaError(f"{self.token.text!r} at {self.token.at}, where {wanted} should stand")
+        return FormulaError(f"{self.token.text!r} at character {self.token.at}, where {wanted} should stand")
 
     def unknown(self, name: _Token) -> str:
         if name.text in FUNCTIONS:
-            return f"{name.text} at {name.at} is a function: write {name.text}(…)"
-        known = ", ".join(self.variables) or "none"
-        return f"no grader '{name.text}' at {name.at}.{did_you_mean(name.text, self.variables)} (graders: {known})"
+            return f"{name.text} at character {name.at} is a function: write {name.text}(…)"
+        known = f"{did_you_mean(name.text, self.variables)} (graders: {', '.join(self.variables)})"
+        return f"no grader '{name.text}' at character {name.at}.{known}"
 
 
 def _tokens(formula: str) -> list[_Token]:
@@ -169,7 +169,7 @@ def _tokens(formula: str) -> list[_Token]:
     while at < len(formula):
         match = _TOKEN.match(formula, at)
         if match is None:
-            raise FormulaError(f"{formula[at]!r} at {at + 1} is no part of a formula")
+            raise FormulaError(f"{formula[at]!r} at character {at + 1} is no part of a formula")
         found.append(_Token(str(match.lastgroup), match[0], at + 1))
         at = _SPACE.match(formula, match.end()).end()  # type: ignore[union-attr]
     return [*found, _Token("end", "", at + 1)]
@@ -191,9 +191,9 @@ def _finite(token: _Token, value: Callable[[], float]) -> float:
     try:
         number = float(value())
     except ZeroDivisionError:
-        raise FormulaError(f"division by zero at {token.at}") from None
+        raise FormulaError(f"division by zero at character {token.at}") from None
     except (ValueError, OverflowError):
-        raise FormulaError(f"{token.text} at {token.at} has no value for these scores") from None
+        raise FormulaError(f"{token.text} at character {token.at} has no value for these scores") from None
     if not math.isfinite(number):
-        raise FormulaError(f"{token.text} at {token.at} is too large for these scores")
+        raise FormulaError(f"{token.text} at character {token.at} is too large for these scores")
     return number

@@ -75,7 +75,7 @@ def test_scores_keep_the_formulas_own_range(tmp_path: Path) -> None:
 def test_a_formula_without_a_value_is_a_grader_error(tmp_path: Path) -> None:
     grade = built(tmp_path, graders=TWO, calculate_output="a / b").grade('{"x": "1"}', ITEM)
     assert grade.score is None and not grade.passed
-    assert grade.error == "formula_parse_error: division by zero at 3"
+    assert grade.error == "formula_parse_error: division by zero at character 3"
     assert [part.score for part in grade.parts] == [1.0, 0.0]
 
 
@@ -113,8 +113,11 @@ def test_a_gold_answer_that_all_agree_on_must_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "messages"),
     [
-        ({"graders": TWO, "calculate_output": "a + c"}, ["3 calculate_output: no grader 'c' at 5. (graders: a, b)"]),
-        ({"graders": TWO, "calculate_output": "max(a, b"}, ["3 calculate_output: the ( at 4 is not closed"]),
+        (
+            {"graders": TWO, "calculate_output": "a + c"},
+            ["3 calculate_output: no grader 'c' at character 5. (graders: a, b)"],
+        ),
+        ({"graders": TWO, "calculate_output": "max(a, b"}, ["3 calculate_output: the ( at character 4 is not closed"]),
         ({"graders": {}, "calculate_output": "1"}, ["2 graders: a multi grader needs at least one grader"]),
         ({"graders": [check("", "x")], "calculate_output": "1"}, ["2 graders: '' cannot be a variable"]),
         ({"graders": [check("a", "x")] * 2, "calculate_output": "a"}, ["2 graders: two graders are called 'a'"]),

@@ -201,7 +201,7 @@ def test_files_at_openai_are_asked_for_together(tmp_path: Path) -> None:
                     "reinforcement": {"grader": GRADER | {"calculate_output": "text + kid"}},
                 }
             },
-            "method.reinforcement.grader.calculate_output: no grader 'kid' at 8. Did you mean 'kind'?",
+            "method.reinforcement.grader.calculate_output: no grader 'kid' at character 8. Did you mean 'kind'?",
         ),
     ],
 )
