@@ -233,4 +233,6 @@ def _section(name: str, keys: list[_Key]) -> str:
 
 def _line(key: str, value: Any, comment: str, *, indent: int = 0) -> str:
     written = dump_yaml([value]).removeprefix("- ").rstrip("\n") if not isinstance(value, list) else str(value)
+    if "\n" in written:  # folded: JSON's text is YAML too, and stays on its line
+        written = json.dumps(value, ensure_ascii=False)
     return f"{' ' * indent}{key}: {written}".ljust(_WIDTH) + f"  # {' '.join(comment.splitlines())}\n"

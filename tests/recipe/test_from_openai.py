@@ -238,6 +238,12 @@ def test_a_text_of_several_lines_stands_as_it_is(tmp_path: Path) -> None:
     assert again.reference == grader["reference"]  # type: ignore[attr-defined]
 
 
+def test_a_long_path_stays_on_its_line(tmp_path: Path) -> None:
+    name = "rows " * 30 + ".jsonl"
+    _, path = converted(tmp_path, RL | {"training_file": name})
+    assert load_recipe(path, stage="rlvr").recipe.data.train[0].path == str(tmp_path / name)
+
+
 def test_what_others_wrote_stays_a_comment(tmp_path: Path) -> None:
     _, path = converted(tmp_path, RL | {"model": "o4\nstage: sft", "suffix": "a\nseed: 1"})
     recipe = load_recipe(path, stage="rlvr").recipe
