@@ -295,6 +295,26 @@ def recipe_schema(
     print(json.dumps(json_schema(stage), indent=2))
 
 
+@recipe_app.command("from-openai")
+def recipe_from_openai(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="A fine-tuning job of OpenAI's or Azure's, as JSON.")],
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Write it there, as STAGE.yaml.")] = None,
+    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Your copy of training_file.")] = None,
+    dev: Annotated[Path | None, typer.Option("--dev", metavar="FILE", help="Your copy of validation_file.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The model to train in place of OpenAI's.")] = None,
+) -> None:
+    """Turn a fine-tuning job of OpenAI's into a recipe; what it cannot say here is listed on stderr.
+
+    Example: posttrain recipe from-openai job.json --train train.jsonl --dev valid.jsonl > rlvr.yaml
+    """
+    from posttrain.recipe.from_openai import convert_job, write_recipe
+
+    converted = convert_job(job, to=to or Path(), train=train, dev=dev, model=model)
+    print(write_recipe(converted, to) if to else converted.text, end="\n" if to else "")
+    for line in converted.left_out:
+        print(f"not carried over: {line}", file=sys.stderr)
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(f"posttrain {__version__}")

@@ -45,13 +45,17 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A prompt whose answers a grader can check (rlvr, eval). `fields` is what the grader reads: the row's
-    own columns, after renaming."""
+    """A prompt whose answers a grader can check (rlvr, eval). `fields` are the row's own columns, after renaming."""
 
     prompt: list[Message]
     fields: dict[str, Any] = field(default_factory=dict)
     tools: list[dict[str, Any]] | None = None
     place: str = ""
+
+    @property
+    def item(self) -> dict[str, Any]:
+        """What a grader gets: `fields`, and the prompt as `messages`, which OpenAI's graders may read."""
+        return {"messages": self.prompt, **self.fields}
 
 
 Record = Chat | Preference | Feedback | Problem

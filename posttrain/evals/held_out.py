@@ -61,7 +61,7 @@ def sample_and_grade(
 def grade_group(problem: Problem, completions: list[Completion], graders: Sequence[Grader]) -> Graded:
     """Return the problem with its completions graded; one that the engine could not give is an error."""
     texts = [completion.text for completion in completions if not completion.error]
-    grades = iter(grade_all(graders, texts, [problem.fields] * len(texts)))
+    grades = iter(grade_all(graders, texts, [problem.item] * len(texts)))
     each = [failure("other_error", c.error) if c.error else next(grades) for c in completions]
     return Graded(problem, completions, each)
 

@@ -18,7 +18,7 @@ from posttrain.evals.progress import progress
 from posttrain.graders import AnyGrader, GraderSettings, build, check_problems, grade_all
 from posttrain.graders.grade import Grade, Grader, error_kind, shortened
 from posttrain.recipe.explain import explain
-from posttrain.recipe.yaml_lines import Loc, dotted, read_yaml
+from posttrain.recipe.yaml_lines import Loc, dotted, read_json, read_yaml
 
 MAX_COMPLAINTS = 20
 _SHOWN_ROWS = 20
@@ -31,30 +31,27 @@ class _GraderFile(BaseModel):
 def grade_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> dict[str, Any]:
     """Return the verdicts on the first `limit` rows of a file, in its order, with their mean and counts.
 
-    A row holds the problem's fields and `completion`. The document is {"rows": [{"score", "passed", "error",
-    "note", "parts"}], "mean", "passed", "errors", "error_kinds"}: `passed` and `errors` count rows, `error_kinds`
-    is {kind: rows}, and `mean` leaves out the rows whose grader failed (None if all did). Raises UserErrors with
-    the place of the rows that cannot be graded, and of every error in the grader file.
+    A row holds the problem's fields and `completion`; or, as OpenAI's Evals have it, the fields inside `item`, and
+    the completion also as `sample.output_text`. The document is {"rows": [{"score", "passed", "error", "note",
+    "parts"}], "mean", "passed", "errors", "error_kinds"}: `passed` and `errors` count rows, `error_kinds` is {kind:
+    rows}, and `mean` leaves out the rows whose grader failed (None if all did). Raises UserErrors with the place of
+    the rows that cannot be graded, and of every error in the grader file.
     """
     grader = build(read_grader(grader_file), grader_file.parent)
     placed = list(islice(read_rows(str(rows_file)), limit))
     problems = [problem_of(row) for row, _ in placed]
+    completions = [completion_of(row) for row, _ in placed]
     with progress("trying the gold answers", len(placed)) as advance:
         complaints = check_problems([telling(grader, advance)], problems)
     bad = [
         UserError(completion_complaint or problem_complaint, where=place)
-        for (row, place), problem_complaint in zip(placed, complaints, strict=True)
-        if (completion_complaint := _completion_complaint(row)) or problem_complaint
+        for (_, place), completion, problem_complaint in zip(placed, completions, complaints, strict=True)
+        if (completion_complaint := _completion_complaint(completion)) or problem_complaint
     ]
     if bad:
         raise UserErrors(bad[:MAX_COMPLAINTS])
     with progress("grading", len(placed)) as advance:
-        return document(grade_all([telling(grader, advance)], [row["completion"] for row, _ in placed], problems))
-
-
-def problem_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the problem of a row that may hold a completion beside it."""
-    return {key: value for key, value in row.items() if key != "completion"}
+        return document(grade_all([telling(grader, advance)], completions, problems))
 
 
 def telling(grader: Grader, advance: Callable[[], None]) -> Grader:
@@ -76,8 +73,7 @@ def read_grader(path: Path) -> GraderSettings:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot read the grader: {reason}", where=str(path)) from None
-    # JSON is YAML, but for tabs between its tokens.
-    file = read_yaml(text.replace("\t", "  ") if path.suffix == ".json" else text, str(path))
+    file = (read_json if path.suffix == ".json" else read_yaml)(text, str(path))
 
     def place(loc: Loc) -> str:
         line = next((file.lines[loc[1:n]] for n in range(len(loc), 1, -1) if loc[1:n] in file.lines), 1)
@@ -138,10 +134,26 @@ def render(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _completion_complaint(row: dict[str, Any]) -> str:
-    if "completion" not in row:
+def _is_evals_row(row: dict[str, Any]) -> bool:
+    return isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample", "completion"}
+
+
+def problem_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the problem of a row that holds a completion beside it."""
+    return row["item"] if _is_evals_row(row) else {key: value for key, value in row.items() if key != "completion"}
+
+
+def completion_of(row: dict[str, Any]) -> Any:
+    """Return the row's completion, whatever it is; None where it has none."""
+    if "completion" in row or not _is_evals_row(row):
+        return row.get("completion")
+    sample = row.get("sample")
+    return sample.get("output_text") if isinstance(sample, dict) else None
+
+
+def _completion_complaint(completion: Any) -> str:
+    if completion is None:
         return "the row has no `completion`"
-    completion = row["completion"]
     if isinstance(completion, str):
         return ""
     return f"`completion` must be text, not {shortened(json.dumps(completion, default=str))}"

@@ -93,7 +93,8 @@ class Grader:
 
     `gold` returns a completion that must pass, or None where none can be made, and raises BadProblem for a
     problem that cannot be graded. `parallel` is how many grades may and should be asked for at once. `parts` are the
-    names of the parts that each of its grades has, where they are always the same.
+    names of the parts that each of its grades has, where they are always the same. `caution` is what speaks against it
+    as a reward, and empty where nothing is known to.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Grader:
     parallel: int = 1
     role: Role = "score"
     parts: tuple[str, ...] = ()
+    caution: str = ""
 
 
 def verdict(passed: bool, note: str = "", answer: str | None = None) -> Grade:

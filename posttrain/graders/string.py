@@ -52,7 +52,9 @@ def make(settings: StringSettings, base_dir: Path) -> Grader:
     def gold(problem: Mapping[str, Any]) -> str:
         return settings.after + golds(problem)[0]
 
-    return Grader(settings.name or settings.type, settings.weight, grade, gold)
+    caution = "a completion that lists every answer contains the right one too; in training prefer mode: equals"
+    contains = settings.mode == "contains"
+    return Grader(settings.name or settings.type, settings.weight, grade, gold, caution=caution if contains else "")
 
 
 def normalized(text: str, settings: StringSettings) -> str:

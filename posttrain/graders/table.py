@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +26,10 @@ GRADERS = {
     "verifier": "posttrain.graders.verifier:VerifierSettings",
     "length": "posttrain.graders.length:LengthSettings",
     "repetition": "posttrain.graders.repetition:RepetitionSettings",
+    "json": "posttrain.graders.json:JsonSettings",
+    "string_check": "posttrain.graders.string_check:StringCheckSettings",
+    "text_similarity": "posttrain.graders.text_similarity:TextSimilaritySettings",
+    "multi": "posttrain.graders.multi:MultiSettings",
 }
 
 
@@ -34,13 +38,18 @@ def _settings_class(place: str) -> type[GraderSettings]:
     return getattr(import_module(module), name)
 
 
+def _any_of(types: Iterable[str]) -> Any:
+    classes = tuple(_settings_class(GRADERS[name]) for name in types)
+    return Annotated[Union[classes], Field(discriminator="type")]  # noqa: UP007
+
+
 if TYPE_CHECKING:
     AnyGrader = GraderSettings
 else:
-    AnyGrader = Annotated[
-        Union[tuple(_settings_class(place) for place in GRADERS.values())],  # noqa: UP007
-        Field(discriminator="type"),
-    ]
+    AnyGrader = _any_of(GRADERS)
+_settings_class(GRADERS["multi"]).model_rebuild(
+    _types_namespace={"InnerGrader": _any_of(name for name in GRADERS if name != "multi")}
+)
 
 
 def settings_of(options: Mapping[str, Any]) -> GraderSettings:

@@ -7,14 +7,18 @@ import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator
 
 from posttrain.graders.answers import final_text
-from posttrain.graders.grade import BadProblem, field
+from posttrain.graders.grade import BadProblem, field, shortened
+from posttrain.graders.tool_calls import parse_tool_calls
 
-SAMPLE_FIELDS = ("output_text", "output_json", "output_tools")
+SAMPLE_FIELDS = ("output_text", "output_json", "output_tools", "choices")
 _VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-_PATH = re.compile(r"(item|sample)((?:\.[\w-]+)+)")
+_UNCLOSED = re.compile(r"\{\{\s*(?:item|sample)\b.*", re.DOTALL)
+_PATH = re.compile(r"(item|sample)(\.[\w-]+(?:\.[\w-]+|\[\d+\])*)")
 
 
 class NotInSample(Exception):
@@ -22,7 +26,7 @@ class NotInSample(Exception):
 
 
 class Variable(NamedTuple):
-    """``item.ground_truth.date`` as (item, (ground_truth, date))."""
+    """``item.calls[0].name`` as (item, (calls, 0, name)), all of them text."""
 
     namespace: str
     path: tuple[str, ...]
@@ -42,12 +46,25 @@ def parse(template: str) -> tuple[str | Variable, ...]:
             raise ValueError(
                 f"{match[0]!r} is not a variable: write {{{{ item.FIELD }}}} or {{{{ sample.output_text }}}}"
             )
-        variable = Variable(found[1], tuple(found[2][1:].split(".")))
+        variable = Variable(found[1], tuple(re.findall(r"[\w-]+", found[2])))
         if variable.namespace == "sample" and variable.path[0] not in SAMPLE_FIELDS:
             raise ValueError(f"{match[0]!r}: a sample has {', '.join(SAMPLE_FIELDS)}")
         parts += [template[end : match.start()], variable]
         end = match.end()
-    return tuple(part for part in (*parts, template[end:]) if part != "")
+    parts.append(template[end:])
+    for part in parts:
+        if isinstance(part, str) and (opened := _UNCLOSED.search(part)):
+            raise ValueError(f"{shortened(opened[0])!r} is not closed: write {{{{ item.FIELD }}}}")
+    return tuple(part for part in parts if part != "")
+
+
+def _checked(template: str) -> str:
+    parse(template)
+    return template
+
+
+Template = Annotated[str, AfterValidator(_checked)]
+"""A grader's setting that is a template."""
 
 
 def render(template: str, item: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
@@ -69,7 +86,10 @@ def look_up(variable: Variable, item: Mapping[str, Any], sample: Mapping[str, An
     """Return the variable's value; a number in the path counts into a list."""
     first, *rest = variable.path
     if variable.namespace == "item":
-        value = field(item, first)
+        try:
+            value = field(item, first)
+        except BadProblem as error:
+            raise BadProblem(f"{{{{ {variable} }}}}: {error}") from None
     elif first in sample:
         value = sample[first]
     else:
@@ -92,12 +112,14 @@ def as_text(value: Any) -> str:
 
 
 def openai_sample(completion: str) -> dict[str, Any] | None:
-    """Return the namespace `sample` of a completion: the text after its thinking, and the text's value where it is
-    JSON. None if the thinking never ended."""
+    """Return the namespace `sample` of a completion: the text after its thinking, the text's value where it is JSON,
+    and its tool calls. None if the thinking never ended."""
     text = final_text(completion)
     if text is None:
         return None
-    sample: dict[str, Any] = {"output_text": text.strip()}
+    tools = parse_tool_calls(text)
+    message = {"role": "assistant", "content": text.strip(), "tool_calls": tools}
+    sample: dict[str, Any] = {"output_text": text.strip(), "output_tools": tools, "choices": [{"message": message}]}
     with contextlib.suppress(ValueError, RecursionError):
         sample["output_json"] = json.loads(text)
     return sample

@@ -166,6 +166,8 @@ def _check_graders(
                 errors.append(UserError(more, where=place(f"graders[{index}]")))
             if problems:
                 report.append(f"grader {grader.name}: tried on {len(problems):,} problems")
+            if grader.caution and grader.role == "score":
+                report.append(f"  warning, where it pays a reward: {grader.caution}")
     if errors:
         raise UserErrors(errors)
     return report
@@ -184,7 +186,7 @@ def _bad_problems(grader: Grader, problems: Sequence[Problem]) -> list[UserError
 
     def tried(problem: Problem) -> UserError | None:
         try:
-            check_problem([grader], problem.fields)
+            check_problem([grader], problem.item)
         except BadProblem as error:
             return UserError(str(error), where=problem.place)
         return None

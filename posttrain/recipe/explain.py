@@ -171,6 +171,8 @@ def _inside(annotation: Any, part: str | int, data: Any) -> Iterator[Any]:
     for branch in branches(annotation):
         if isinstance(part, int) and get_origin(branch) in (list, tuple):
             yield get_args(branch)[0]
+        if isinstance(part, str) and get_origin(branch) is dict:
+            yield get_args(branch)[1]
     for branch in _models(annotation, data):
         if part in branch.model_fields:
             yield branch.model_fields[str(part)].annotation

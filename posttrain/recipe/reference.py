@@ -70,13 +70,13 @@ Section = tuple[str, type[BaseModel]]
 
 def _sections(key: str, model: type[BaseModel], seen: set[type] | None = None) -> Iterator[Section]:
     """Yield the title and the model of each section, outermost first; a model used twice comes once."""
-    seen = set() if seen is None else seen
-    seen.add(model)
+    seen = {model} if seen is None else seen
     yield key, model
     for name, field in model.model_fields.items():
-        for suffix, inner in _models(field.annotation):
-            if inner not in seen:
-                yield from _sections(f"{key}.{name}{suffix}".lstrip("."), inner, seen)
+        found = [(suffix, inner) for suffix, inner in _models(field.annotation) if inner not in seen]
+        seen.update(inner for _, inner in found)  # all of a union before what is inside one of them
+        for suffix, inner in found:
+            yield from _sections(f"{key}.{name}{suffix}".lstrip("."), inner, seen)
 
 
 def _models(annotation: Any) -> Iterator[Section]:
@@ -84,6 +84,9 @@ def _models(annotation: Any) -> Iterator[Section]:
         if get_origin(branch) is list:
             for suffix, model in _models(get_args(branch)[0]):
                 yield "".join([f"[]{suffix}", *(f": {tag}" for tag in model_tags(model))]), model
+        elif get_origin(branch) is dict:
+            for suffix, model in _models(get_args(branch)[1]):
+                yield f".KEY{suffix}", model
         elif is_model(branch):
             yield "", branch
 

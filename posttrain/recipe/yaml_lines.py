@@ -6,6 +6,7 @@ twice is an error; keys are always text; anchors, aliases, tags and several docu
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,12 +59,20 @@ for _name, _pattern, _first in _CORE_SCALARS:
         _class.add_implicit_resolver(_TAG + _name, re.compile(f"(?:{_pattern})$"), _first)
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    """Write text of several lines as it stands, where YAML can, and with escapes where it would lose a line end."""
+    escaped = re.search(r"[\r\x85\u2028\u2029]", text)
+    style = '"' if escaped else "|" if "\n" in text and not text[0].isspace() else None
+    return dumper.represent_scalar(_TAG + "str", text, style=style)
+
+
 def _represent_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
     special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
     return dumper.represent_scalar(_TAG + "float", special.get(repr(value), repr(value)))
 
 
 _Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(str, _represent_text)
 
 
 def _integer(text: str) -> int:
@@ -120,6 +129,25 @@ def read_yaml(text: str, name: str) -> Document:
         raise UserError(f"not valid YAML: {' '.join(str(error).split())}", where=name) from None
     except RecursionError:
         raise UserError("not a recipe: nested too deeply", where=name) from None
+    return document
+
+
+def read_json(text: str, name: str) -> Document:
+    """Parse JSON with the lines that `read_yaml` finds in it; raises UserError where it is not JSON."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{name}:{error.lineno}"
+        fix = _snippet(text, error.lineno - 1, error.colno - 1)
+        raise UserError(f"not valid JSON: {error.msg}", where=where, fix=fix) from None
+    except RecursionError:
+        raise UserError("nested too deeply", where=name) from None
+    try:
+        # JSON is YAML but for tabs between its tokens, and for text outside Unicode's first plane, in two escapes.
+        document = read_yaml(text.replace("\t", "  "), name)
+    except UserError:
+        document = Document(data)
+    document.data = data
     return document
 
 

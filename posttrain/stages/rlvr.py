@@ -60,7 +60,7 @@ def make_trainer(job: Job) -> Any:
         """TRL's reward function: one score a completion, None where the grader failed (TRL leaves those out)."""
         texts = [job.tokenizer.decode(ids, skip_special_tokens=True) for ids in completion_ids]
         asked = [job.train_problems[i] for i in index]
-        grades = grade_all(job.graders, texts, [problem.fields for problem in asked])
+        grades = grade_all(job.graders, texts, [problem.item for problem in asked])
         failed = [grade.error for grade in grades if grade.error]
         recent.append((len(failed), len(grades)))
         if failed:

@@ -47,11 +47,32 @@ def test_json_graders_and_relative_paths(tmp_path: Path) -> None:
     assert render(document).endswith("grader errors 1 (python_grader_runtime_error 1)")
 
 
+def test_rows_of_openais_evals(tmp_path: Path) -> None:
+    rows: list[object] = [
+        {"item": {"answer": 5}, "completion": "so 5"},
+        {"item": {"answer": 6}, "sample": {"output_text": "Answer: 7"}},
+    ]
+    document = grade_file(*written(tmp_path, "type: number\n", rows))
+    assert [row["passed"] for row in document["rows"]] == [True, False]
+    with pytest.raises(UserError, match="the row has no `completion`"):
+        grade_file(*written(tmp_path, "type: number\n", [{"item": {"answer": 5}, "sample": {}}]))
+
+
+def test_json_is_read_as_json(tmp_path: Path) -> None:
+    """An emoji in two escapes is one character, and what is not JSON is said with its line."""
+    check = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "\U0001f642", "operation": "eq"}
+    document = grade_file(*written(tmp_path, json.dumps(check), [{"completion": "\U0001f642"}], "g.json"))
+    assert document["passed"] == 1
+    with pytest.raises(UserError, match=r"g\.json:2: not valid JSON: Expecting property name"):
+        grade_file(*written(tmp_path, '{"type": "number",\n}', ROWS, "g.json"))
+
+
 @pytest.mark.parametrize(
     ("grader", "message"),
     [
         ("type: nmber\n", "grader.yaml:1 type: must be 'number'"),
-        ("type: string_check\nname: x\n", "grader.yaml:1 type: must be 'number'"),
+        ("type: string_chek\nname: x\n", "Did you mean 'string_check'?"),
+        ("type: string_check\nname: x\n", "grader.yaml:1 input: missing"),
         ("type: number\ntolerence: 1\n", "grader.yaml:2 tolerence: unknown key. Did you mean 'tolerance'?"),
         ("type: number\ntype: math\n", "grader.yaml:2 type: duplicate key"),
         ("type: pattern\npattern: (\n", "grader.yaml:2 pattern: not a regular expression"),

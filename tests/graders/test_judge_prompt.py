@@ -60,10 +60,10 @@ def test_images_and_audio_are_refused_by_name(content: object) -> None:
         READ.validate_python([{"role": "user", "content": content}])
 
 
-@pytest.mark.parametrize("text", ["{{ answer }}", "{{ item }}", "{{ sample.text }}", "{{ sample.output_tools }}"])
+@pytest.mark.parametrize("text", ["{{ answer }}", "{{ item }}", "{{ sample.text }}"])
 def test_a_variable_that_is_none_is_refused(text: str) -> None:
     for content in (text, [text], {"type": "input_text", "text": text}):
-        with pytest.raises(ValidationError, match=r"variable|a sample has|tool calls"):
+        with pytest.raises(ValidationError, match=r"variable|a sample has"):
             READ.validate_python([{"role": "user", "content": content}])
 
 

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Completion
 from posttrain.errors import UserError
-from posttrain.evals.summary import Graded, summarize
 from posttrain.evals.offline import read_grader
+from posttrain.evals.summary import Graded, summarize
 from posttrain.graders import AnyGrader, BadProblem, Grader, build, check_problem, grade_all
 from posttrain.graders.grade import error_kind
 

@@ -56,6 +56,24 @@ def test_a_good_recipe_is_reported(recipe):
     assert report[-1] == "no errors found"
 
 
+@pytest.mark.parametrize(
+    "grader",
+    [
+        "{type: string, mode: contains}",
+        "{type: string_check, input: '{{sample.output_text}}', reference: '{{item.answer}}', operation: ilike}",
+        "{type: multi, calculate_output: n, graders: {n: {type: string, mode: contains}}}",
+    ],
+)
+def test_a_grader_that_only_looks_for_the_answer_is_warned_of_as_a_reward(recipe, grader):
+    warning = "  warning, where it pays a reward: "
+    recipe.write_text(RECIPE + f"  - {grader}\n")
+    (warned,) = [line for line in check_recipe(recipe) if line.startswith(warning)]
+    assert "lists every answer" in warned
+    gate = grader.replace("{", "{role: gate, ", 1)
+    recipe.write_text(RECIPE + f"  - {gate}\n")
+    assert not [line for line in check_recipe(recipe) if line.startswith(warning)]
+
+
 def test_errors_of_every_kind_come_together(recipe):
     (recipe.parent / "grade.py").write_text("def score(completion, problem):\n    return 1.0\n")
     (recipe.parent / "dev.jsonl").write_text(json.dumps(problem(1, "lots")) + "\n{broken\n")

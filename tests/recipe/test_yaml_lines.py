@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import random
 
 import pytest
 
 from posttrain.errors import UserError
-from posttrain.recipe.yaml_lines import dotted, dump_yaml, read_yaml, undotted
+from posttrain.recipe.yaml_lines import dotted, dump_yaml, read_json, read_yaml, undotted
 
 SCALARS = [
     ("1e-5", 1e-5),
@@ -158,3 +159,42 @@ def test_what_is_dumped_is_read_back():
     again = read_yaml(dump_yaml(data), "a.yaml").data
     assert again == data
     assert [type(value) for value in again["texts"]] == [str] * 15
+
+
+def test_text_of_any_kind_is_read_back():
+    """Line ends that YAML folds, marks of its own, and much between them."""
+    pieces = [
+        "a",
+        " ",
+        "\n",
+        "\n\n",
+        "\t",
+        ": ",
+        "#",
+        "- ",
+        '"',
+        "'",
+        "é",
+        "\u2028",
+        "\x85",
+        "\r",
+        "|",
+        "🙂",
+        "---",
+        "b " * 60,
+    ]
+    chance = random.Random(1)
+    for _ in range(500):
+        text = "".join(chance.choices(pieces, k=chance.randint(1, 6)))
+        data = {"a": [{"b": text, "c": [text]}], text: text}
+        assert read_yaml(dump_yaml(data), "a.yaml").data == data
+    assert dump_yaml({"source": "def grade():\n    return 1\n"}) == "source: |\n  def grade():\n      return 1\n"
+
+
+def test_json_has_its_lines_too():
+    document = read_json('{"a": [1,\n\t"\\ud83d\\ude42"]}', "a.json")
+    assert document.data == {"a": [1, "🙂"]}
+    assert document.lines == {("a",): 1, ("a", 0): 1, ("a", 1): 2}
+    for text, message in (('{"a": 1,}', "a.json:1: not valid JSON"), ("[" * 100_000, "nested too deeply")):
+        with pytest.raises(UserError, match=message):
+            read_json(text, "a.json")
