@@ -14,7 +14,7 @@ from posttrain.engines.draw import draw, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
 
-_PREFILL = 8192  # tokens of one forward pass, padding included: they fill a GPU and take little of its memory
+_PREFILL = 2048  # tokens of one forward pass, padding included: work enough for any processor, little padding
 
 
 @dataclass
