@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from posttrain.engines.cache import Part, forward_parameters, merge
 from posttrain.engines.draw import draw, uniforms
@@ -21,7 +21,7 @@ _PREFILL = 2048  # tokens of one forward pass, padding included: work enough for
 class _Now:
     """Where each row of a batch is. Tensors have one element a row, `numbers` one row of random numbers."""
 
-    cache: DynamicCache
+    cache: Cache
     padded: bool
     cached: torch.Tensor
     tokens: torch.Tensor  # the last one drawn, not in the cache yet
@@ -97,7 +97,7 @@ class Batch:
             numbers=torch.stack([self._numbers(row) for row in rows]).to(self._model.device),
         )
 
-    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[DynamicCache, torch.Tensor]:
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Cache, torch.Tensor]:
         """Return a cache of the prompts, one row each, and the logits of the token after each."""
         width = max(map(len, prompts))
         ids = self._tensor([[self._end.pad] * (width - len(prompt)) + list(prompt) for prompt in prompts])
@@ -107,12 +107,12 @@ class Batch:
         even = min(map(len, prompts)) == width
         return cache, self._forward(ids, None if even else mask, positions, cache)
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Any) -> Any:
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor, cache: Cache) -> Any:
         """Return the logits after the last column, and have the cache take the columns in."""
         optional: dict[str, Any] = {"position_ids": positions, "logits_to_keep": 1}
         taken = {name: value for name, value in optional.items() if name in self._takes}
         output = self._model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **taken)
-        return output.logits[:, -1]
+        return output.logits[:, -1].to(ids.device)  # where a model is spread, its end is elsewhere
 
     def _numbers(self, row: Row) -> torch.Tensor:
         """Return the row's random numbers, one for each token it may draw."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import pad
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 _ROOM = 64  # columns
@@ -54,19 +54,18 @@ class RoomyLayer(DynamicLayer):
 class Part:
     """Rows of a cache, by their indices in the order wanted; one may be wanted several times."""
 
-    cache: DynamicCache
+    cache: Cache
     rows: Sequence[int]
 
 
-def merge(parts: Sequence[Part], columns: int) -> DynamicCache:
+def merge(parts: Sequence[Part], columns: int) -> Cache:
     """Return one cache of the parts' rows, `columns` wide, and empty the parts' own."""
-    merged = DynamicCache()
-    merged.layer_class_to_replicate = None
+    merged: list[Any] = []
     for layers in zip(*(part.cache.layers for part in parts), strict=True):
-        merged.layers.append(_merge_layer(layers, [part.rows for part in parts], columns))
+        merged.append(_merge_layer(layers, [part.rows for part in parts], columns))
         for layer in layers:  # now, not at the end: two whole caches may not fit
             layer.reset()
-    return merged
+    return Cache(layers=merged)
 
 
 def _merge_layer(layers: Sequence[Any], rows: Sequence[Sequence[int]], columns: int) -> DynamicLayer:

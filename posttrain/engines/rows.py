@@ -52,6 +52,8 @@ class End:
         """Give a row its next token; return whether that ends it."""
         row.new.append(token)
         row.done = token in self.tokens or len(row.new) >= self.length or self.has_string(row.new)
+        if row.done:
+            row.numbers = None
         return row.done
 
     def completion(self, row: Row) -> Completion:
