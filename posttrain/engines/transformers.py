@@ -1,89 +1,129 @@
-"""Sampling with transformers' own `generate`, in batches of prompts of similar length."""
+"""Sampling with a model loaded here: rows join and leave a running batch, and each draws by its own random numbers.
+
+So a completion depends, up to rounding, on the seed, its prompt and its number alone: not on the batch size, nor on
+what else is in the batch.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
-from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
+from posttrain.engines.rows import End, Row
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling, seed_of
+from posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from posttrain.engines.batch import Batch
+    from posttrain.engines.whole_batch import WholeBatch
+
+_SPARE = 8  # the batch changes when one row in so many is done: a change costs about as much as a step
 
 
 def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine:
     """Return the engine that samples from a loaded model, and leaves it and the caller's random state as they were."""
 
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        import torch
-
-        config = _generation_config(model, tokenizer, sampling)
-        stops = set(_as_list(config.eos_token_id))
-        # Longest first: an out-of-memory error comes at once, and rows of a batch need little padding.
+        # Greedy samples of a prompt are all the same.
+        drawn = sampling.samples if sampling.temperature > 0 else 1
+        # Longest first: too little memory shows at once, and neighbours need little padding.
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids), reverse=True)
-        queue = [i for i in order for _ in range(sampling.samples)]
-        done: dict[int, list[Completion]] = {i: [] for i in order}
-        was_training = model.training
-        model.eval()
-        devices = [model.device] if model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.inference_mode():
-            torch.manual_seed(sampling.seed)
-            for start in range(0, len(queue), sampling.batch_size):
-                batch = queue[start : start + sampling.batch_size]
-                for i, ids in zip(batch, _decode(model, [prompts[i].ids for i in batch], config), strict=True):
-                    done[i].append(_completion(ids, stops, tokenizer))
-                for i in dict.fromkeys(batch):
-                    if len(done[i]) == sampling.samples:
-                        yield i, done.pop(i)
-        model.train(was_training)
+        rows = [
+            Row(i, number, prompts[i].ids, seed_of(prompts[i], number, sampling.seed))
+            for i in order
+            for number in range(drawn)
+        ]
+        end = End(frozenset(_stop_tokens(model, tokenizer)), sampling.stop, sampling.max_new_tokens, tokenizer)
+        groups: dict[int, dict[int, Completion]] = {i: {} for i in order}
+        with _evaluating(model):
+            for row in _finished(_batch(model, sampling, end), rows, sampling.batch_size):
+                group = groups[row.index]
+                group[row.sample] = end.completion(row)
+                if len(group) == drawn:
+                    yield row.index, [group[number % drawn] for number in range(sampling.samples)]
 
     return sample
 
 
-def _generation_config(model, tokenizer, sampling: Sampling):
-    """Return a config that says everything: what it left out, generate would take from the model's own."""
-    from transformers import GenerationConfig
+def _batch(model: PreTrainedModel, sampling: Sampling, end: End) -> Batch | WholeBatch:
+    """Return an empty batch that the model can decode."""
+    from posttrain.engines.batch import Batch
+    from posttrain.engines.cache import can_merge
+    from posttrain.engines.whole_batch import WholeBatch
 
-    sampled = {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": 0,
-    }
-    stops = _as_list(model.generation_config.eos_token_id) or [tokenizer.eos_token_id]
-    return GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        eos_token_id=stops,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        repetition_penalty=1.0,
-        **(sampled if sampling.temperature > 0 else {"do_sample": False, "top_k": None}),
-        disable_compile=True,
+    if can_merge(model):
+        return Batch(model, sampling, end)
+    _say_once(
+        f"{type(model).__name__} keeps states that cannot be cut: each batch is decoded to its longest completion"
     )
+    return WholeBatch(model, sampling, end)
 
 
-def _decode(model, prompts: Sequence[Sequence[int]], config) -> list[list[int]]:
-    """Return the new token ids of each prompt of one batch, padding included; prompts are padded on the left."""
+def _finished(batch: Batch | WholeBatch, rows: Sequence[Row], limit: int) -> Iterator[Row]:
+    """Yield the rows as they end, of which at most `limit` are decoded together: fewer, where memory runs out.
+
+    Raises UserError when it runs out for one row alone.
+    """
     import torch
 
-    width = max(len(ids) for ids in prompts)
-    padded = [[config.pad_token_id] * (width - len(ids)) + list(ids) for ids in prompts]
-    mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
-    output = model.generate(
-        input_ids=torch.tensor(padded, device=model.device),
-        attention_mask=torch.tensor(mask, device=model.device),
-        generation_config=config,
-        synced_gpus=False,  # ranks decode different numbers of batches; under ZeRO-3 the weights are gathered around us
-    )
-    return output[:, width:].tolist()
+    waiting = deque(rows)
+    while waiting or batch.rows:
+        live, joining = batch.live, []
+        full = limit if waiting else len(batch.rows)
+        change = full - len(live) >= max(full // _SPARE, 1)
+        if change:
+            joining = [waiting.popleft() for _ in range(min(limit - len(live), len(waiting)))]
+        try:
+            finished = batch.change(joining) if change else batch.step()
+        except torch.OutOfMemoryError:
+            finished = None  # and out of this block, whose traceback holds on to memory
+        if finished is None:
+            limit = _less(len(live) + len(joining))
+            for row in [*live, *joining]:
+                row.restart()  # its numbers are its own: it will draw the same
+            waiting.extendleft(reversed([*live, *joining]))
+            batch.clear()
+            torch.cuda.empty_cache()
+        else:
+            yield from finished
 
 
-def _completion(ids: list[int], stops: set[int], tokenizer) -> Completion:
-    """Cut at the first end-of-turn token, which counts as a token of the completion."""
-    end = next((i + 1 for i, token in enumerate(ids) if token in stops), None)
-    kept = ids[:end]
-    return Completion(tokenizer.decode(kept, skip_special_tokens=True), len(kept), truncated=end is None)
+def _less(rows: int) -> int:
+    """Return how many rows to decode together after memory ran out with so many."""
+    if rows == 1:
+        raise UserError(
+            "the GPU has too little memory to decode one completion",
+            where="rollout",
+            fix="lower rollout.max_new_tokens or rollout.max_prompt_tokens",
+        )
+    print(f"out of GPU memory with {rows} completions together: going on with {rows // 2}", file=sys.stderr)
+    return rows // 2
 
 
-def _as_list(ids: int | list[int] | None) -> list[int]:
-    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Have the model in evaluation mode, and afterwards each of its modules in the mode it was in."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    ids = model.generation_config.eos_token_id
+    ids = tokenizer.eos_token_id if ids is None else ids
+    return [ids] if isinstance(ids, int) else list(ids or ())
+
+
+@cache
+def _say_once(message: str) -> None:
+    print(message, file=sys.stderr)

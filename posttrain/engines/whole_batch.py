@@ -1,0 +1,89 @@
+"""For models whose cache is not one that rows can leave and join: transformers' own `generate`, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from posttrain.engines.draw import draw, uniforms
+from posttrain.engines.rows import End, Row
+from posttrain.engines.sampling import Sampling
+
+
+class WholeBatch:
+    """A batch whose rows all stay to the end of the longest: it has none between one change and the next."""
+
+    rows: Sequence[Row] = ()
+    live: Sequence[Row] = ()
+
+    def __init__(self, model: Any, sampling: Sampling, end: End) -> None:
+        self._model, self._sampling, self._end = model, sampling, end
+
+    def clear(self) -> None:
+        """There is nothing to forget."""
+
+    def step(self) -> list[Row]:
+        return []
+
+    @torch.inference_mode()
+    def change(self, joining: Sequence[Row]) -> list[Row]:
+        """Decode these rows to their ends and return them."""
+        width = max(len(row.ids) for row in joining)
+        padded = [[self._end.pad] * (width - len(row.ids)) + list(row.ids) for row in joining]
+        mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in joining]
+        ids = self._model.generate(
+            input_ids=torch.tensor(padded, device=self._model.device),
+            attention_mask=torch.tensor(mask, device=self._model.device),
+            generation_config=self._config(),
+            logits_processor=LogitsProcessorList([_Draws(self._sampling, joining, width, self._end.length)]),
+            stopping_criteria=StoppingCriteriaList([_Strings(self._end, width)]),
+            synced_gpus=False,  # ranks decode different numbers of batches; ZeRO-3's weights are gathered around us
+        )
+        for row, new in zip(joining, ids[:, width:].tolist(), strict=True):
+            any(self._end.take(row, token) for token in new)  # up to its end; padding follows
+        return list(joining)
+
+    def _config(self) -> GenerationConfig:
+        """Return a config that says everything: what it left out, generate would take from the model's own."""
+        return GenerationConfig(
+            max_new_tokens=self._end.length,
+            eos_token_id=sorted(self._end.tokens) or None,
+            pad_token_id=self._end.pad,
+            do_sample=False,  # _Draws leaves one token
+            top_k=None,
+            repetition_penalty=1.0,
+            disable_compile=True,
+        )
+
+
+class _Draws(LogitsProcessor):
+    """Leave each row the token that its own random number draws."""
+
+    def __init__(self, sampling: Sampling, rows: Sequence[Row], width: int, length: int) -> None:
+        self._sampling, self._width = sampling, width
+        self._numbers = torch.stack([uniforms(row.seed, length) for row in rows])
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        numbers = self._numbers[:, input_ids.shape[1] - self._width].to(scores.device)
+        tokens = draw(scores, numbers, temperature=self._sampling.temperature, top_p=self._sampling.top_p)
+        return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
+
+
+class _Strings(StoppingCriteria):
+    """A row is done when its text has a stop string."""
+
+    def __init__(self, end: End, width: int) -> None:
+        self._end, self._width = end, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        found = [self._end.has_string(new) for new in input_ids[:, self._width :].tolist()]
+        return torch.tensor(found, device=input_ids.device)
