@@ -20,6 +20,7 @@ GRADERS = {
     "choice": "posttrain.graders.choice:ChoiceSettings",
     "math": "posttrain.graders.math:MathSettings",
     "python": "posttrain.graders.python:PythonSettings",
+    "code": "posttrain.graders.code:CodeSettings",
 }
 
 
