@@ -58,7 +58,7 @@ def run_source(zygote: Zygote, job: Mapping[str, Any], limits: Limits) -> tuple[
 
     The job is {"text", "file", "function", "arguments"}, the result as `inside/source.py` has it.
     """
-    with memory_file(_bytes(json.dumps(job))) as given, memory_file() as result:
+    with memory_file(_bytes(json.dumps(job, default=str))) as given, memory_file() as result:
         ended = zygote.run([Process("source", {3: given, 4: result})], limits)
         return _object(contents(result)), ended
 

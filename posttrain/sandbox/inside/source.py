@@ -1,6 +1,7 @@
 """Role `source`: a grader that is not trusted, asked for one grade.
 
-Descriptors: 3 the job {"text", "file", "function", "arguments"}, 4 the result: {"value"} or {"raised", "line"}.
+Descriptors: 3 the job {"text", "file", "function", "arguments"}, 4 the result: {"value"} or {"raised",
+"line"}. Without arguments (null) the text is run and the function not called.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def _called(job: dict[str, Any]) -> Any:
     function = vars(module).get(job["function"])
     if not callable(function):
         raise NameError(f"no function '{job['function']}'")
-    return function(*job["arguments"])
+    return None if job["arguments"] is None else function(*job["arguments"])
 
 
 def _plain(value: Any) -> Any:
-    """Return a result as JSON has it; what is no number, truth value, text or dictionary of them as {"shown"}."""
+    """Return a result as JSON has it: a dictionary as {"fields"}, what is no finite number or text as {"shown"}."""
     if isinstance(value, dict):
-        return {"fields": {str(name): _plain(item) for name, item in list(value.items())[:10]}}
+        return {"fields": [[str(name), _plain(item)] for name, item in list(value.items())[:10]]}
     value = value.item() if hasattr(value, "item") else value
     if value is None or type(value) in (bool, str):
         return value

@@ -3,7 +3,7 @@
 Descriptors: 3 replies, 4 requests (`texts.Channel`), 5 the job, 6 the events. The job is {"programs": [text, …], of
 which the first that compiles is meant, "helpers", "tests": [text, …], "entry_point"}. Events are lines: {"assert": n,
 "passed", "note"} for each assert that is reached and again when it first fails, {"test": n, "note"} for a test that
-raised outside its asserts, {"program": true, "note"} when the program cannot be tested at all, and {"done": true} at the end.
+raised outside its asserts, {"program": true, "note"} when the program cannot be tested at all, {"done": true} at last.
 """
 
 from __future__ import annotations
