@@ -72,7 +72,7 @@ def make(settings: CodeSettings, base_dir: Path) -> Grader:
         if not code.strip() or len(code) > MAX_CHARACTERS:
             return verdict(False, "the program is too long" if code.strip() else "no program")
         try:
-            parts = _in_sandbox(configuration, lambda zygote: _verdicts(zygote, code, task, limits))
+            parts = _in_sandbox(configuration, lambda zygote: verdicts(zygote, code, task, limits))
         except SandboxError as error:
             return failure("python_grader_server_error", shortened(str(error), 200))
         return _graded(parts, settings.score)
@@ -94,7 +94,8 @@ def _in_sandbox(configuration: Configuration, run: Callable[[Zygote], Sequence[P
             return run(zygote)
 
 
-def _verdicts(zygote: Zygote, code: str, task: Tests | list[Case], limits: Limits) -> Sequence[Part]:
+def verdicts(zygote: Zygote, code: str, task: Tests | list[Case], limits: Limits) -> Sequence[Part]:
+    """Return a verdict on each test of a program; raises SandboxError."""
     if isinstance(task, Tests):
         return _of_tests(zygote, code, task, limits)
     return _of_cases(zygote, code, task, limits)
@@ -152,8 +153,11 @@ def _of_tests(zygote: Zygote, code: str, tests: Tests, limits: Limits) -> Sequen
             raised.append((event["test"], note))
         elif "assert" in event:
             reached[event["assert"]] = "" if event["passed"] else note
+    because = because or (raised[0][1] if raised else "")
+    if not tests.names:  # every assert is within a `try`: passed is what ran to its end
+        return [_part("tests", because)]
     # Not reached, although nothing went wrong, is an assert in a branch that was not taken.
-    because = because or (raised[0][1] if raised else "" if reached else "no assert was reached")
+    because = because or ("" if reached else "no assert was reached")
     notes = {number: reached.get(number, because) for number in range(len(tests.names))}
     parts = [_part(tests.names[number], note) for number, note in notes.items() if number in reached or note]
     return [*parts, *(_part(f"test {number + 1}", note) for number, note in raised)]

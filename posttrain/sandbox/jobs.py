@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from posttrain.sandbox.zygote import Ended, Limits, Process, SandboxError, Zygote, contents, memory_file, pipe
+from posttrain.sandbox.zygote import Ended, Limits, Process, SandboxError, Zygote, contents, memory_file
 
 
 class Output(NamedTuple):
@@ -42,13 +43,12 @@ def run_tests(zygote: Zygote, job: Mapping[str, Any], limits: Limits) -> Tested:
     with ExitStack() as stack:
         given = stack.enter_context(memory_file(_bytes(json.dumps(job))))
         events = stack.enter_context(memory_file())
-        requests_in, requests_out = stack.enter_context(pipe())
-        replies_in, replies_out = stack.enter_context(pipe())
+        pipes = requests_in, requests_out, replies_in, replies_out = *os.pipe(), *os.pipe()
         processes = [
             Process("tests", {3: replies_in, 4: requests_out, 5: given, 6: events}),
             Process("program", {3: requests_in, 4: replies_out}),
         ]
-        ended = zygote.run(processes, limits)
+        ended = zygote.run(processes, limits, pipes)
         lines = contents(events).split(b"\n")[:-1]  # the last is empty, or cut off
     return Tested([json.loads(line) for line in lines], ended)
 

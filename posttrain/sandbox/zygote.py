@@ -91,8 +91,12 @@ class Zygote:
             self.end()
             raise
 
-    def run(self, processes: Sequence[Process], limits: Limits) -> Ended:
-        """Run the processes until the first ends or the time is over; raises SandboxError."""
+    def run(self, processes: Sequence[Process], limits: Limits, pipes: Sequence[int] = ()) -> Ended:
+        """Run the processes until the first ends or the time is over; raises SandboxError.
+
+        The descriptors of `pipes` are closed here when the processes have them: the other end of a process that is
+        gone must read as ended.
+        """
         wall_seconds = WALL_FACTOR * limits.seconds
         descriptors = [here for process in processes for here in process.descriptors.values()]
         numbers = iter(range(len(descriptors)))
@@ -112,9 +116,13 @@ class Zygote:
             socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
         except OSError as error:
             raise SandboxError(f"the sandbox is gone: {error}") from None
+        finally:
+            for descriptor in pipes:
+                os.close(descriptor)
         reply = self._receive(wall_seconds + GRACE_SECONDS)
-        used = any(seconds >= limits.seconds for seconds in reply["seconds"])
-        return Ended("timed out" if used else reply["why"], reply["statuses"], reply["seconds"])
+        # The kernel counts ticks, so that the process it ended has used a little less.
+        used_up = max(reply["seconds"]) > math.ceil(limits.seconds) - 0.1
+        return Ended("timed out" if used_up else reply["why"], reply["statuses"], reply["seconds"])
 
     def end(self) -> None:
         """End the zygote and everything that it started."""
@@ -151,17 +159,6 @@ def memory_file(data: bytes = b"") -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def pipe() -> Iterator[tuple[int, int]]:
-    """Lend a pipe's two ends."""
-    reader, writer = os.pipe()
-    try:
-        yield reader, writer
-    finally:
-        os.close(reader)
-        os.close(writer)
 
 
 def contents(descriptor: int, limit: int = 1 << 30) -> bytes:

@@ -131,14 +131,19 @@ def _kill_orphans() -> None:
 
 
 def _holds_more(directory: str, limit: int) -> bool:
-    """Tell whether a directory holds more than its processes may write in all."""
+    """Tell whether a directory holds more than its processes may write in all.
+
+    It is read entry by entry: a list of what is being added to might never end.
+    """
     size = files = 0
-    for folder, _, names in os.walk(directory):
-        files += 1
-        for name in names:
-            files += 1
-            with contextlib.suppress(OSError):
-                size += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            if size > limit or files > MAX_FILES_WRITTEN:
-                return True
+    folders = [directory]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                files += 1
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
+                if size > limit or files > MAX_FILES_WRITTEN:
+                    return True
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
     return False

@@ -90,7 +90,10 @@ class Served:
             return {"value": self._refer(iter(target))}
         if name == "__instancecheck__":
             return {"value": isinstance(arguments[0], target)}
-        return {"value": self._encoded(getattr(type(target), name)(target, *arguments))}
+        method = getattr(type(target), name, None)
+        if method is None:
+            raise TypeError(f"a {type(target).__name__} has no {name}")
+        return {"value": self._encoded(method(target, *arguments))}
 
     def _encoded(self, value: Any) -> Any:
         try:

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Sequence
 
 from . import kernel
 
@@ -47,34 +48,42 @@ class _Program(ctypes.Structure):
 
 def restrict() -> None:
     """Put this process under the filter; raises OSError where the kernel cannot. Needs no_new_privs."""
+    own_id = os.getpid()
+    steps = refusing(_DENIED.split())
+    # glibc starts a thread by clone3, whose flags a filter cannot see, and takes clone where there is none.
+    steps += [_step(_EQUAL, _known("clone3"), false=1), _step(_RETURN, _NOT_THERE)]
+    steps += _for_first_argument("clone", _step(_ANY_BIT, _CLONE_THREAD, true=1))
+    steps += _for_first_argument("prlimit64", _step(_EQUAL, 0, true=2), _step(_EQUAL, own_id, true=1))
+    for name in _ONLY_ITSELF:
+        steps += _for_first_argument(name, _step(_EQUAL, own_id, true=1))
+    install(steps)
+
+
+def refusing(names: Sequence[str]) -> list[bytes]:
+    """Return the steps of a filter that refuse these calls: pairs of a test and what to return, no jump long."""
+    steps = []
+    for name in names:
+        nr = kernel.number(name)
+        if nr is not None:
+            steps += [_step(_EQUAL, nr, false=1), _step(_RETURN, _REFUSE)]
+    return steps
+
+
+def install(steps: Sequence[bytes]) -> None:
+    """Put this process under a filter of these steps, in BPF, that allows what they let through."""
     if not kernel.KNOWN_MACHINE:
         raise OSError(f"no system call filter for {kernel.MACHINE}")
-    code = _filter(os.getpid())
-    kernel.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(program := _Program(len(code) // 8, code)))
-    del program
-
-
-def _filter(own_id: int) -> bytes:
-    """Return the filter as BPF: pairs of a test and what to return, in order, so that no jump is long."""
-    code = [
+    beginning = (
         _step(_LOAD, _ARCH),
         _step(_EQUAL, _ARCHITECTURE[kernel.MACHINE], true=1),
         _step(_RETURN, _KILL),
         _step(_LOAD, _NR),
         _step(_AT_LEAST, _X32, false=1),
         _step(_RETURN, _REFUSE),
-    ]
-    for name in _DENIED.split():
-        nr = kernel.number(name)
-        if nr is not None:
-            code += [_step(_EQUAL, nr, false=1), _step(_RETURN, _REFUSE)]
-    # glibc starts a thread by clone3, whose flags a filter cannot see, and takes clone where there is none.
-    code += [_step(_EQUAL, _known("clone3"), false=1), _step(_RETURN, _NOT_THERE)]
-    code += _for_first_argument("clone", _step(_ANY_BIT, _CLONE_THREAD, true=1))
-    code += _for_first_argument("prlimit64", _step(_EQUAL, 0, true=2), _step(_EQUAL, own_id, true=1))
-    for name in _ONLY_ITSELF:
-        code += _for_first_argument(name, _step(_EQUAL, own_id, true=1))
-    return b"".join([*code, _step(_RETURN, _ALLOW)])
+    )
+    code = b"".join((*beginning, *steps, _step(_RETURN, _ALLOW)))
+    program = _Program(len(code) // 8, code)
+    kernel.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(program))
 
 
 def _for_first_argument(name: str, *tests: bytes) -> list[bytes]:
