@@ -50,7 +50,7 @@ def run_tests(zygote: Zygote, job: Mapping[str, Any], limits: Limits) -> Tested:
         ]
         ended = zygote.run(processes, limits, pipes)
         lines = contents(events).split(b"\n")[:-1]  # the last is empty, or cut off
-    return Tested([json.loads(line) for line in lines], ended)
+    return Tested([_object(line) for line in lines], ended)
 
 
 def run_source(zygote: Zygote, job: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any], Ended]:

@@ -155,8 +155,8 @@ EXCHANGES = {
     "generators": ("def f(n):\n    yield from range(n)", "assert list(f(3)) == [0, 1, 2]\nassert next(f(1)) == 0"),
     "a function of the tests": ("def f(g, x):\n    return g(x)", "assert f(lambda x: x + 1, 2) == 3"),
     "a function of the program": ("def f(n):\n    return lambda x: x + n", "assert f(2)(3) == 5"),
-    "nested values": ("def f():\n    return {1: (2, {3}, b'4', 1j, 10**50)}", "assert f() == {1: (2, {3}, b'4', 1j, 10**50)}"),
-    "floats": ("def f():\n    return -0.0, float('inf')", "import math\nx, y = f()\nassert str(x) == '-0.0'\nassert math.isinf(y)"),
+    "nested": ("def f():\n    return {1: (2, {3}, b'4', 1j, 2**90)}", "assert f() == {1: (2, {3}, b'4', 1j, 2**90)}"),
+    "floats": ("def f():\n    return -0.0, float('inf')", "x, y = f()\nassert str(x) == '-0.0'\nassert y == 1e999"),
     "collections": (
         "from collections import *\ndef f():\n    return Counter('aab'), deque([1])",
         "c, d = f()\nassert c.most_common(1) == [('a', 2)]\nassert d.popleft() == 1",
@@ -207,6 +207,14 @@ def test_an_assert_that_is_not_reached() -> None:
     assert len(grade("def f(x): return x", {"tests": tests}).parts) == 1
     assert not grade("def f(x): raise OSError", {"tests": tests}).passed
     assert not grade("def f(x): return 0", {"tests": "if f(0):\n    assert f(1)"}).passed
+
+
+@pytest.mark.parametrize("end", ["import time; time.sleep(100)", "import os; os._exit(0)", "raise SystemExit(0)"])
+def test_a_loop_of_asserts_must_come_to_its_end(end: str) -> None:
+    tests = "def check(f):\n    for n in range(3):\n        value = f(n)\n        assert value == n\ncheck(f)"
+    program = f"def f(n):\n    if n == 1:\n        {end}\n    return n"
+    assert not grade(program, {"tests": tests}, timeout_seconds=0.3).passed
+    assert not grade(program, {"tests": "for n in range(3): assert f(n) == n"}, timeout_seconds=0.3).passed
 
 
 def test_many_tests_are_counted_and_not_all_listed() -> None:

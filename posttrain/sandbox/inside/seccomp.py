@@ -39,7 +39,7 @@ _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _NOT_THERE = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _X32 = 0x40000000
 _CLONE_THREAD = 0x10000
-_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _MODE_FILTER = 1, 22, 2
 
 
 class _Program(ctypes.Structure):
@@ -54,6 +54,8 @@ def restrict() -> None:
     steps += [_step(_EQUAL, _known("clone3"), false=1), _step(_RETURN, _NOT_THERE)]
     steps += _for_first_argument("clone", _step(_ANY_BIT, _CLONE_THREAD, true=1))
     steps += _for_first_argument("prlimit64", _step(_EQUAL, 0, true=2), _step(_EQUAL, own_id, true=1))
+    # It dies with the process that it was forked from, and cannot wish otherwise.
+    steps += _for_first_argument("prctl", _step(_EQUAL, _PR_SET_PDEATHSIG, false=1))
     for name in _ONLY_ITSELF:
         steps += _for_first_argument(name, _step(_EQUAL, own_id, true=1))
     install(steps)
