@@ -1,4 +1,4 @@
-"""Grader `python`: a function of the user's own, in a file beside the recipe. It is trusted and runs here."""
+"""Grader `python`: a function of the user's own, in a file that is trusted and runs here, or in the sandbox."""
 
 from __future__ import annotations
 
@@ -14,43 +14,72 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from posttrain.errors import UserError, did_you_mean
 from posttrain.graders.grade import Grade, Grader, GraderSettings, failure, shortened, verdict
+from posttrain.graders.python_source import Raised, Source, parameters, sandboxed
 from posttrain.graders.template import openai_sample
+from posttrain.sandbox import WORKERS, Mode, SandboxError
 
 _KEYS = {"score", "passed", "note"}
+_OPENAI_PARAMETERS = ["sample", "item"]
 
 
 class PythonSettings(GraderSettings):
-    """A function of yours: `function(completion, problem)`, or OpenAI's `grade(sample, item)`."""
+    """A function of yours: `function(completion, problem)`, or OpenAI's `grade(sample, item)`.
+
+    A `path` is trusted and runs here; a `source` is OpenAI's and runs in the sandbox (docs/sandbox.md).
+    """
 
     type: Literal["python"]
-    path: str = Field(description="file.py:function, the file relative to the recipe. It is run: trust it.")
+    path: str = Field("", description="file.py:function, the file relative to the recipe. It is run: trust it.")
+    source: str = Field(
+        "", description="Or the text of OpenAI's python grader: `def grade(sample, item)`, any number as its score."
+    )
+    untrusted: bool = Field(False, description="Run the function of `path` in the sandbox too, its file alone.")
+    timeout_seconds: float = Field(10.0, gt=0, le=120, description="In the sandbox: for one grade.")
+    sandbox: Mode = Field(
+        "require",
+        description="require: refuse to run where code cannot be isolated. auto: run it with limits alone there.",
+    )
+    image_tag: str = Field("", description="OpenAI's; the packages that are installed here are used instead.")
     pass_threshold: float = Field(
-        1.0, ge=0, le=1, description="A score at least this high has passed, where the function does not say."
+        1.0,
+        allow_inf_nan=False,
+        description="A score at least this high has passed, where the function does not say.",
     )
 
     @field_validator("path")
     @classmethod
     def _names_a_function(cls, path: str) -> str:
-        if not re.fullmatch(r".+\.py:\w+", path):
+        if path and not re.fullmatch(r".+\.py:\w+", path):
             raise ValueError("must name a file and a function in it, as grader.py:grade")
         return path
+
+    @model_validator(mode="after")
+    def _one_function(self) -> PythonSettings:
+        if bool(self.path) == bool(self.source):
+            raise ValueError("give `path: grader.py:grade` or `source`, one of them")
+        if self.path and not 0 <= self.pass_threshold <= 1:
+            raise ValueError("pass_threshold must be from 0 to 1, as the scores of a `path` are")
+        return self
 
 
 def make(settings: PythonSettings, base_dir: Path) -> Grader:
     """Return the grader; its function gets the whole completion and the whole problem.
 
-    The function returns a score from 0 to 1, true or false, or {score, passed, note}. An exception, or a
-    value that is none of these, is a grader error. Raises UserError when the file has no such function.
+    The function returns a score, true or false, or {score, passed, note}. An exception, or a value that is none
+    of these, is a grader error. Raises UserError when there is no such function, or it cannot be run.
     """
-    file, _, name = settings.path.rpartition(":")
+    name = settings.name or settings.type
+    if settings.source or settings.untrusted:
+        return Grader(name, settings.weight, _untrusted(settings, base_dir), lambda problem: None, parallel=WORKERS)
+    file, _, function_name = settings.path.rpartition(":")
     path = base_dir / file
-    function = load_function(path, name)
+    function = load_function(path, function_name)
     # OpenAI's graders are told apart by the names of their parameters.
-    by_sample = list(inspect.signature(function).parameters)[:2] == ["sample", "item"]
+    by_sample = list(inspect.signature(function).parameters)[:2] == _OPENAI_PARAMETERS
 
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
         try:
@@ -63,14 +92,36 @@ def make(settings: PythonSettings, base_dir: Path) -> Grader:
             message = f"{type(error).__name__}: {shortened(str(error))} ({_place(error, path)})"
             return failure("python_grader_runtime_error", message)
 
-    return Grader(settings.name or settings.type, settings.weight, grade, lambda problem: None)
+    return Grader(name, settings.weight, grade, lambda problem: None)
+
+
+def _untrusted(settings: PythonSettings, base_dir: Path) -> Callable[[str, Mapping[str, Any]], Grade]:
+    """Return what grades with the function in the sandbox."""
+    if settings.source:
+        source, limit = Source(settings.source, "source", "grade"), math.inf
+    else:
+        file, _, function_name = settings.path.rpartition(":")
+        source, limit = Source(_read(base_dir / file), str(base_dir / file), function_name), 1.0
+    by_sample = parameters(source)[:2] == _OPENAI_PARAMETERS or bool(settings.source)
+    function = sandboxed(source, settings.sandbox, settings.timeout_seconds)
+
+    def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
+        sample = openai_sample(completion) if by_sample else completion
+        if sample is None:
+            return verdict(False, "thinking never ended")
+        try:
+            return read_result(function([sample, dict(problem)]), settings.pass_threshold, limit)
+        except Raised as error:
+            return failure("python_grader_runtime_error", str(error))
+        except SandboxError as error:
+            return failure("python_grader_server_error", str(error))
+
+    return grade
 
 
 def load_function(path: Path, name: str) -> Callable[[Any, dict[str, Any]], Any]:
     """Run the file and return its function; raises UserError when there is none that takes two arguments."""
-    if not path.is_file():
-        files = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise UserError(f"no such grader file.{did_you_mean(path.name, files)}", where=str(path))
+    _check_there(path)
     module = _run(path)
     function = getattr(module, name, None)
     if not callable(function):
@@ -86,19 +137,34 @@ def load_function(path: Path, name: str) -> Callable[[Any, dict[str, Any]], Any]
     return function
 
 
-def read_result(result: Any, pass_threshold: float) -> Grade:
-    """Return the grade that the user's value means; a value that means none is a grader error."""
+def read_result(result: Any, pass_threshold: float, limit: float = 1.0) -> Grade:
+    """Return the grade that the user's value means; a value that means none is a grader error.
+
+    A score is from 0 to `limit`; without a limit (infinity) it is any finite number.
+    """
     fields = result if isinstance(result, dict) else {"score": result}
     if unknown := set(fields) - _KEYS:
         message = f"returned the unknown key {min(map(str, unknown))!r}, beside {', '.join(sorted(_KEYS))}"
         return failure("python_grader_runtime_error", message)
-    score = _score(fields.get("score"))
+    score = _score(fields.get("score"), limit)
     if score is None:
-        message = f"returned {shortened(repr(result))}: the score must be a number from 0 to 1"
+        wanted = "a number from 0 to 1" if limit == 1.0 else "a finite number"
+        message = f"returned {shortened(repr(result))}: the score must be {wanted}"
         return failure("python_grader_runtime_error", message)
     passed = fields.get("passed")
     passed = score >= pass_threshold if passed is None else bool(passed)
     return Grade(score, passed, str(fields.get("note") or ""))
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        files = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise UserError(f"no such grader file.{did_you_mean(path.name, files)}", where=str(path))
+
+
+def _read(path: Path) -> str:
+    _check_there(path)
+    return path.read_text(encoding="utf-8")
 
 
 def _run(path: Path) -> ModuleType:
@@ -125,10 +191,10 @@ def _place(error: BaseException, path: Path) -> str:
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
-def _score(value: Any) -> float | None:
-    """Return a number, or a scalar of numpy or torch, as a float; None unless it is from 0 to 1."""
+def _score(value: Any, limit: float) -> float | None:
+    """Return a number, or a scalar of numpy or torch, as a float; None unless it is finite and within the limit."""
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, numbers.Real):
         return None
     score = float(value)
-    return score if math.isfinite(score) and 0.0 <= score <= 1.0 else None
+    return score if math.isfinite(score) and (limit == math.inf or 0.0 <= score <= limit) else None

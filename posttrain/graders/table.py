@@ -30,6 +30,7 @@ GRADERS = {
     "string_check": "posttrain.graders.string_check:StringCheckSettings",
     "text_similarity": "posttrain.graders.text_similarity:TextSimilaritySettings",
     "multi": "posttrain.graders.multi:MultiSettings",
+    "code": "posttrain.graders.code:CodeSettings",
 }
 
 

@@ -1,0 +1,1 @@
+"""What runs in the processes of the sandbox. Started by path, on the standard library alone: no posttrain."""
