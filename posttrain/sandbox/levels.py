@@ -65,7 +65,10 @@ def probed(isolation: Isolation) -> Level:
 
 
 def required(mode: Mode) -> Level:
-    """Return the level reached; raises UserError when `mode` requires isolation and there is none."""
+    """Return the level reached; raises UserError when `mode` requires isolation and there is none.
+
+    Where `mode` does not, that is said once on standard error.
+    """
     found = level()
     if mode == "require" and found.isolation == "limits":
         raise UserError(
@@ -73,7 +76,14 @@ def required(mode: Mode) -> Level:
             fix="allow user namespaces or Landlock with seccomp (docs/sandbox.md), or write `sandbox: auto` to run "
             "them with limits alone, where the machine itself can be thrown away",
         )
+    if found.isolation == "limits":
+        _warn(found)
     return found
+
+
+@lru_cache(maxsize=1)
+def _warn(found: Level) -> None:
+    print(f"warning: programs run with {found.words} ({found.missing})", file=sys.stderr)
 
 
 def _ways_out(zygote: Zygote) -> list[str]:

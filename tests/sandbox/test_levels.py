@@ -46,6 +46,8 @@ REFUSING = """
         print(required("require").isolation)
     except UserError as error:
         print(error)
+    sys.stderr = sys.stdout
+    print(required("auto").isolation, required("auto").isolation)
     """
 
 
@@ -60,13 +62,14 @@ def run_python(text: str, *arguments: str) -> str:
 def test_without_namespaces_there_is_landlock() -> None:
     if not landlock.version():
         pytest.skip("no Landlock here")
-    assert run_python(REFUSING, "unshare") == "Landlock + seccomp\nlandlock\n"
+    assert run_python(REFUSING, "unshare") == "Landlock + seccomp\nlandlock\nlandlock landlock\n"
 
 
 @pytest.mark.skipif(not kernel.KNOWN_MACHINE, reason="no system call numbers for this machine")
 def test_without_either_it_is_refused_with_what_is_missing() -> None:
-    first, *refusal = run_python(REFUSING, "unshare,landlock_create_ruleset").splitlines()
-    assert first == "limits only: NOT a sandbox"
+    first, *refusal, warning, auto = run_python(REFUSING, "unshare,landlock_create_ruleset").splitlines()
+    assert first == "limits only: NOT a sandbox" and auto == "limits limits"
+    assert warning.startswith("warning: programs run with limits only: NOT a sandbox (namespaces: ")
     text = "\n".join(refusal)
     assert text.startswith("programs cannot be isolated on this machine (namespaces: ")
     assert "unshare: Operation not permitted" in text and "landlock" in text and "sandbox: auto" in text
