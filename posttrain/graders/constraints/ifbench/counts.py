@@ -8,6 +8,7 @@ from posttrain.graders.constraints.constraint import Constraint
 from posttrain.graders.constraints.ifbench.arguments import text, whole
 from posttrain.graders.constraints.ifbench.language import (
     PUNCTUATION,
+    letter_runs,
     stripped_words,
     tokens,
     without_punctuation,
@@ -32,7 +33,6 @@ Nicholas Audrey David Hannah Christopher Penelope Thomas Nora Andrew Aria Joseph
 """
 
 _NAME = re.compile(rf"\b(?:{'|'.join(_PERSON_NAMES.split())})\b")
-_WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff]")
 _INTERROBANGS = ("!?", "?!", "\u203d")
@@ -43,7 +43,7 @@ def word_count_range(response: str, min_words: object, max_words: object) -> boo
     least, most = whole(min_words, "min_words"), whole(max_words, "max_words")
     if least > most:
         raise BadProblem(f"min_words is {least} and max_words is {most}")
-    return least <= len(_WORD.findall(response)) <= most
+    return least <= len(letter_runs(response)) <= most
 
 
 def unique_word_count(response: str, N: object) -> bool:
@@ -54,7 +54,9 @@ def unique_word_count(response: str, N: object) -> bool:
 
 def conjunctions(response: str, small_n: object) -> bool:
     """The response has at least `small_n` different coordinating conjunctions."""
-    return len(COORDINATING_CONJUNCTIONS.intersection(stripped_words(response))) >= whole(small_n, "small_n")
+    # "and", "And" and "and," are three to IFBench.
+    words = {word for word in response.split() if word.strip(PUNCTUATION).lower() in COORDINATING_CONJUNCTIONS}
+    return len(words) >= whole(small_n, "small_n")
 
 
 def person_names(response: str, N: object) -> bool:

@@ -26,7 +26,7 @@ NAPOLEON = range(1769, 1822)
 
 _MULTIPLES_OF_SEVEN = ["14", "21", "28", "35", "42", "49"]
 _QUESTION = re.compile(r"Question \d+")
-_OPTION = re.compile(r"^\s*[A-E][.)]\s*\w", re.IGNORECASE | re.MULTILINE)
+_OPTION = re.compile(r"^\s*[A-E][.)][^\S\n]*\w", re.IGNORECASE | re.MULTILINE)
 _EDGES = string.punctuation + string.whitespace
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 _LONGEST_MONTH_DAYS = (99, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -52,7 +52,7 @@ def mcq_count_length(response: str) -> bool:
 
 def reverse_newline(response: str) -> bool:
     """From the first line with "Zimbabwe" on there are at least 52 lines, in reverse alphabetical order."""
-    lines = [line.strip(_EDGES) for line in response.split("\n")]
+    lines = [line.strip(_EDGES) for line in _ascii(response).split("\n")]
     lines = [line for line in lines if line]
     start = next((place for place, line in enumerate(lines) if "Zimbabwe" in line), len(lines))
     listed = lines[start:]
@@ -76,14 +76,18 @@ def sentence_alphabet(response: str) -> bool:
 
 def european_capitals_sort(response: str) -> bool:
     """The response is IFBench's list of 27 capitals, separated by commas, accents aside."""
-    decomposed = unicodedata.normalize("NFD", response)
-    names = "".join(character for character in decomposed if not unicodedata.combining(character)).split(",")
+    names = _ascii(response).split(",")
     return [name.strip() for name in names if name.strip()] == CAPITALS
 
 
 def date_format_list(response: str) -> bool:
     """The response is a list of dates of Napoleon's lifetime as YYYY-MM-DD, separated by commas."""
     return all(_is_date(date.strip()) for date in response.strip().split(","))
+
+
+def _ascii(text: str) -> str:
+    """Return the text without accents, and without anything else that is not ASCII."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
 def _is_date(text: str) -> bool:

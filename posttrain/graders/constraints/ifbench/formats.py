@@ -9,7 +9,6 @@ from posttrain.graders.constraints.constraint import Constraint
 from posttrain.graders.constraints.ifbench.arguments import text
 from posttrain.graders.constraints.ifbench.language import (
     PUNCTUATION,
-    bare_words,
     module,
     sentences,
     tokens,
@@ -36,8 +35,10 @@ def options(response: str, options: object) -> bool:
 
 
 def newline(response: str) -> bool:
-    """No line of the response has more than one word."""
-    return all(len(bare_words(line)) <= 1 for line in response.split("\n"))
+    """The response has as many words as it has lines, empty ones and those of punctuation only aside."""
+    # Counted over the whole response: two words on a line pass where another line has only spaces.
+    text = without_punctuation(response).strip()
+    return len(text.split()) == sum(bool(line) for line in text.split("\n"))
 
 
 def emoji(response: str) -> bool:
@@ -71,13 +72,12 @@ def list_(response: str, sep: object) -> bool:
 
 def thesis(response: str) -> bool:
     """There is a text in <i> or <em>, and some other text after it."""
-    for opening in ("<i>", "<em>"):
-        if opening in response:
-            after = response.partition(opening)[2]
-            closing = "</i>" if "</i>" in after else "</em>"
-            italic, closed, rest = after.partition(closing)
-            return bool(closed and italic.strip() and rest.strip())
-    return False
+    # IFBench takes <em> for as long as <i>: an empty <em> passes, and so does an </em> at the very end.
+    opening = "<i>" if "<i>" in response else "<em>"
+    after = response.partition(opening)[2]
+    closing = "</i>" if "</i>" in after else "</em>"
+    italic, closed, rest = after.partition(closing)
+    return bool(closed and (italic.strip() or opening == "<em>") and (rest.strip() or closing == "</em>"))
 
 
 def sub_bullets(response: str) -> bool:

@@ -16,10 +16,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import regex
+
 from posttrain.errors import UserError
 
 PUNCTUATION = string.punctuation
 """ASCII only: to IFBench a curly quote, an ellipsis and a dash are parts of words."""
+
+# As in NLTK not Python's own `re`, to which a fraction and a superscript are letters too.
+_LETTER_RUN = regex.compile(r"\w+")
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", PUNCTUATION)
 
@@ -50,6 +55,11 @@ def tokens(text: str) -> list[str]:
 def word_tokens(text: str) -> list[str]:
     """Return the tokens that hold a letter or a digit."""
     return [token for token in tokens(text) if any(character.isalnum() for character in token)]
+
+
+def letter_runs(text: str) -> list[str]:
+    """Return the runs of letters and digits, which is what IFBench counts as words: "don't" is two."""
+    return _LETTER_RUN.findall(text)
 
 
 def without_punctuation(text: str) -> str:

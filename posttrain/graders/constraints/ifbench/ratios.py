@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from posttrain.graders.constraints.constraint import Constraint
 from posttrain.graders.constraints.ifbench.arguments import percent, text
-from posttrain.graders.constraints.ifbench.language import sentences
+from posttrain.graders.constraints.ifbench.language import letter_runs, sentences
 
 OVERLAP_TOLERANCE = 2
 """Points of a percentage."""
@@ -23,13 +21,11 @@ shouldn wasn weren won wouldn
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
-_WORD = re.compile(r"\w+")
-
 
 def stop_words(response: str, percentage: object) -> bool:
     """At most `percentage` % of the response's words are English stop words."""
     most = percent(percentage, "percentage")
-    words = _WORD.findall(response.lower())
+    words = letter_runs(response.lower())
     return bool(words) and 100 * sum(word in STOP_WORDS for word in words) / len(words) <= most
 
 
@@ -56,7 +52,7 @@ def overlap(response: str, reference_text: object, percentage: object) -> bool:
 def sentence_words(response: str) -> bool:
     """The response has three sentences of the same number of characters."""
     # The instruction asks for different words too; IFBench does not look at them.
-    lengths = [len(sentence) for sentence in sentences(response)]
+    lengths = [len(sentence) for sentence in sentences(response.strip())]
     return len(lengths) == 3 and len(set(lengths)) == 1
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import string
 from itertools import groupby, pairwise
 
 from posttrain.graders.constraints.constraint import Constraint
 from posttrain.graders.constraints.ifbench.arguments import text, whole
-from posttrain.graders.constraints.ifbench.language import bare_words, sentences, word_tokens
+from posttrain.graders.constraints.ifbench.language import PUNCTUATION, bare_words, sentences, word_tokens
 from posttrain.graders.grade import BadProblem
 
-_EDGES = string.punctuation + string.whitespace
+_EDGES = PUNCTUATION + " "
 
 
 def alliteration_increment(response: str) -> bool:
