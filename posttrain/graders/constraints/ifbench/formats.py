@@ -45,11 +45,10 @@ def emoji(response: str) -> bool:
     """Every sentence ends in an emoji, punctuation aside, or is followed by one."""
     is_emoji = module("emoji").is_emoji
     ends = [without_punctuation(sentence).strip() for sentence in sentences(response)]
-    followers = [end[:1] for end in ends[1:]] + [""]
     # The last but one character too, since some emoji end in a variation selector.
     return all(
-        any(map(is_emoji, end[-2:])) or bool(end and is_emoji(follower))
-        for end, follower in zip(ends, followers, strict=True)
+        any(map(is_emoji, end[-2:])) or (end and is_emoji(follower[:1]))
+        for end, follower in zip(ends, [*ends[1:], ""], strict=False)
     )
 
 

@@ -8,8 +8,9 @@ perceptron as it was published.
 from __future__ import annotations
 
 import pickle
+import re
 import string
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,9 @@ from posttrain.errors import UserError
 
 PUNCTUATION = string.punctuation
 """ASCII only: to IFBench a curly quote, an ellipsis and a dash are parts of words."""
+
+RUN_CHARACTERS = 1000
+_LONG_RUN = re.compile(rf"([^\w\s])\1{{{RUN_CHARACTERS},}}")
 
 # As in NLTK not Python's own `re`, to which a fraction and a superscript are letters too.
 _LETTER_RUN = regex.compile(r"\w+")
@@ -41,9 +45,11 @@ def _missing(name: str) -> UserError:
     return UserError(f"this instruction needs the Python module '{name}'", fix="pip install 'posttrain[instructions]'")
 
 
-def sentences(text: str) -> list[str]:
+@lru_cache(maxsize=32)
+def sentences(text: str) -> tuple[str, ...]:
     """Return the sentences of an English text."""
-    return list(_sentence_tokenizer().tokenize(text))
+    # A run of marks is a sentence or a token each: of a hostile one a thousand will do.
+    return tuple(_sentence_tokenizer().tokenize(_LONG_RUN.sub(lambda run: run[0][:RUN_CHARACTERS], text)))
 
 
 def tokens(text: str) -> list[str]:

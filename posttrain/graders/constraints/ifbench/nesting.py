@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import string
 
 from posttrain.graders.constraints.constraint import Constraint
+from posttrain.graders.constraints.ifbench.language import without_punctuation
 
 BRACKET_LEVELS = 5
 QUOTE_LEVELS = 3
 
 _CLOSED_BY = {"(": ")", "[": "]", "{": "}"}
 _ADJACENT_QUOTES = re.compile(r'"\s*"')
-_AFTER_QUOTE = (string.punctuation + string.digits + string.whitespace).replace('"', "")
+_EXPLAINS = re.compile(r"[^\s0-9]")
 
 
 def parentheses(response: str) -> bool:
@@ -52,7 +52,9 @@ def quotes(response: str) -> bool:
 
 def quote_unquote(response: str) -> bool:
     """No two double quotation marks have only white space between them, and words follow the last one."""
-    return not _ADJACENT_QUOTES.search(response) and not response.rstrip(_AFTER_QUOTE).endswith('"')
+    quote, rest = response.rpartition('"')[1:]
+    explained = not quote or _EXPLAINS.search(without_punctuation(rest)) is not None
+    return explained and not _ADJACENT_QUOTES.search(response)
 
 
 CONSTRAINTS = {

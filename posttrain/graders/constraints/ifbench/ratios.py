@@ -26,7 +26,8 @@ def stop_words(response: str, percentage: object) -> bool:
     """At most `percentage` % of the response's words are English stop words."""
     most = percent(percentage, "percentage")
     words = letter_runs(response.lower())
-    return bool(words) and 100 * sum(word in STOP_WORDS for word in words) / len(words) <= most
+    # In this order: 7 of 50 words are a little more than 14 % to IFBench, by the rounding of 0.14.
+    return bool(words) and sum(word in STOP_WORDS for word in words) / len(words) * 100 <= most
 
 
 def sentence_type(response: str) -> bool:
@@ -46,7 +47,7 @@ def overlap(response: str, reference_text: object, percentage: object) -> bool:
     wanted = percent(percentage, "percentage")
     reference = _trigrams(text(reference_text, "reference_text"))
     found = _trigrams(response)
-    return bool(found) and abs(100 * len(found & reference) / len(found) - wanted) <= OVERLAP_TOLERANCE
+    return bool(found) and abs(len(found & reference) / len(found) * 100 - wanted) <= OVERLAP_TOLERANCE
 
 
 def sentence_words(response: str) -> bool:

@@ -20,6 +20,8 @@ from posttrain.graders.constraints.ifbench.language import (
 PALINDROMES = 10
 PALINDROME_LETTERS = 5
 VOWELS = 3
+BEGINNING_CHARACTERS = 2000
+"""Far more than the first words need."""
 
 _CONSONANT_CLUSTER = re.compile("[b-df-hj-np-tv-z]{2}", re.IGNORECASE)
 
@@ -74,7 +76,7 @@ def odd_even_syllables(response: str) -> bool:
 def start_verb(response: str) -> bool:
     """The first word is a verb to NLTK's tagger, which takes no modal for one."""
     # An empty response is no verb either, but a tagger that is missing must show on it too.
-    return part_of_speech(tokens(response) or ["the"]).startswith("VB")
+    return part_of_speech(tokens(response.lstrip()[:BEGINNING_CHARACTERS]) or ["the"]).startswith("VB")
 
 
 def words_position(response: str, keyword: object) -> bool:
