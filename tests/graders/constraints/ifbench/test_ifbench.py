@@ -61,7 +61,9 @@ def test_definition_is_one_line(instruction: str) -> None:
     assert definition.endswith("."), instruction
 
 
-@pytest.mark.parametrize("response", ["", " ", "\n\n", "\x00", "\ud800", ".", "!?", "“”", "<", "Question 1", '"', "a\rb"])
+@pytest.mark.parametrize(
+    "response", ["", " ", "\n\n", "\x00", "\ud800", ".", "!?", "“”", "<", "Question 1", '"', "a\rb"]
+)
 def test_no_response_raises(response: str) -> None:
     for instruction, constraint in CONSTRAINTS.items():
         assert constraint.check(response, **arguments(instruction)) in (True, False), instruction
@@ -99,7 +101,9 @@ def test_a_missing_module_is_named() -> None:
     assert importlib.util.find_spec("nltk") is not None
 
 
-@pytest.mark.parametrize("character", ["a", "A", "1", " ", "\n", ".", "!", "?", ",", '"', "'", "*", "-", "(", "<", "é", "😀"])
+@pytest.mark.parametrize(
+    "character", ["a", "A", "1", " ", "\n", ".", "!", "?", ",", '"', "'", "*", "-", "(", "<", "é", "😀"]
+)
 def test_long_responses_take_little_time(character: str) -> None:
     for instruction, constraint in CONSTRAINTS.items():
         constraint.check("Warm up.", **arguments(instruction))
