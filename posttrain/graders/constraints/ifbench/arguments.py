@@ -26,7 +26,7 @@ def percent(value: object, name: str) -> float:
     return float(value)
 
 
-def text(value: object, name: str) -> str:
+def some_text(value: object, name: str) -> str:
     """Return a text that says something. Raises BadProblem for an empty one and for anything else."""
     if not isinstance(value, str) or not value.strip():
         raise BadProblem(f"{name} must be a text, not {value!r}")

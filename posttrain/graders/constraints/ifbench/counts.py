@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from posttrain.graders.constraints.constraint import Constraint
-from posttrain.graders.constraints.ifbench.arguments import text, whole
+from posttrain.graders.constraints.ifbench.arguments import some_text, whole
 from posttrain.graders.constraints.ifbench.language import (
     PUNCTUATION,
     letter_runs,
@@ -101,7 +101,7 @@ def keywords_multiple(
     lowered = response.lower()
     wanted = ((keyword1, 1), (keyword2, 2), (keyword3, 3), (keyword4, 5), (keyword5, 7))
     counts = [
-        (lowered.count(text(keyword, f"keyword{place}").lower()), times)
+        (lowered.count(some_text(keyword, f"keyword{place}").lower()), times)
         for place, (keyword, times) in enumerate(wanted, 1)
     ]
     return all(count == times for count, times in counts)

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 from posttrain.graders.constraints.constraint import Constraint
-from posttrain.graders.constraints.ifbench.arguments import text
+from posttrain.graders.constraints.ifbench.arguments import some_text
 from posttrain.graders.constraints.ifbench.language import (
     PUNCTUATION,
     module,
@@ -24,7 +24,7 @@ _LETTERED = re.compile(r"\W*a\W*b\W*c\W*", re.IGNORECASE)
 
 def options(response: str, options: object) -> bool:
     """The response is one of the options, which are set apart by "/", "or" or commas."""
-    listed = text(options, "options")
+    listed = some_text(options, "options")
     if _LETTERED.match(listed):
         # Options such as "a), b), c)" are matched to the letter.
         return response in [option.strip() for option in listed.split(",")]
@@ -66,7 +66,7 @@ def line_indent(response: str) -> bool:
 
 def list_(response: str, sep: object) -> bool:
     """The response has the separator `sep` at least twice, anywhere."""
-    return response.count(text(sep, "sep")) >= LIST_ITEMS
+    return response.count(some_text(sep, "sep")) >= LIST_ITEMS
 
 
 def thesis(response: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from posttrain.graders.constraints.constraint import Constraint
-from posttrain.graders.constraints.ifbench.arguments import percent, text
+from posttrain.graders.constraints.ifbench.arguments import percent, some_text
 from posttrain.graders.constraints.ifbench.language import letter_runs, sentences
 
 OVERLAP_TOLERANCE = 2
@@ -45,7 +45,7 @@ def overlap(response: str, reference_text: object, percentage: object) -> bool:
     """Of the response's different character trigrams, `percentage` % (2 more or less) are in `reference_text`."""
     # The instruction does not say so, but IFBench's trigrams are of characters, case and white space included.
     wanted = percent(percentage, "percentage")
-    reference = _trigrams(text(reference_text, "reference_text"))
+    reference = _trigrams(some_text(reference_text, "reference_text"))
     found = _trigrams(response)
     return bool(found) and abs(len(found & reference) / len(found) * 100 - wanted) <= OVERLAP_TOLERANCE
 

@@ -6,7 +6,7 @@ import re
 from itertools import groupby, pairwise
 
 from posttrain.graders.constraints.constraint import Constraint
-from posttrain.graders.constraints.ifbench.arguments import text, whole
+from posttrain.graders.constraints.ifbench.arguments import some_text, whole
 from posttrain.graders.constraints.ifbench.language import PUNCTUATION, bare_words, sentences, word_tokens
 from posttrain.graders.grade import BadProblem
 
@@ -30,13 +30,13 @@ def increment(response: str, small_n: object) -> bool:
 def keyword(response: str, word: object, N: object) -> bool:
     """The `N`th sentence has `word`, as a whole word in any case."""
     sentence = _nth_sentence(response, N, "N")
-    pattern = rf"\b{re.escape(text(word, 'word'))}\b"
+    pattern = rf"\b{re.escape(some_text(word, 'word'))}\b"
     return sentence is not None and re.search(pattern, sentence, re.IGNORECASE) is not None
 
 
 def keywords_specific_position(response: str, keyword: object, n: object, m: object) -> bool:
     """The `m`th word of the `n`th sentence is `keyword`, in any case."""
-    wanted, place = text(keyword, "keyword").lower(), whole(m, "m")
+    wanted, place = some_text(keyword, "keyword").lower(), whole(m, "m")
     if not place:
         raise BadProblem("m must be 1 or more")
     sentence = _nth_sentence(response, n, "n")

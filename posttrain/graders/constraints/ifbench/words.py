@@ -8,7 +8,7 @@ from itertools import pairwise
 from string import ascii_lowercase
 
 from posttrain.graders.constraints.constraint import Constraint
-from posttrain.graders.constraints.ifbench.arguments import text, whole
+from posttrain.graders.constraints.ifbench.arguments import some_text, whole
 from posttrain.graders.constraints.ifbench.language import (
     PUNCTUATION,
     bare_words,
@@ -81,7 +81,7 @@ def start_verb(response: str) -> bool:
 
 def words_position(response: str, keyword: object) -> bool:
     """The second word and the last but one are `keyword`, in any case."""
-    wanted = text(keyword, "keyword").lower()
+    wanted = some_text(keyword, "keyword").lower()
     # Punctuation counts as words, but for one mark at the very end.
     words = [token.lower() for token in tokens(response)]
     if words and words[-1] in set(PUNCTUATION):
