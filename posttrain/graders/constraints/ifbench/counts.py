@@ -47,14 +47,18 @@ def word_count_range(response: str, min_words: object, max_words: object) -> boo
 
 
 def unique_word_count(response: str, N: object) -> bool:
-    """The response has at least `N` different words, case and the punctuation around them aside."""
-    # A mark that stands alone, as a bullet does, is one more word to IFBench.
+    """The response has at least `N` different words, case and the punctuation around them aside.
+
+    A mark that stands alone, as a bullet does, is one more word to IFBench.
+    """
     return len(set(stripped_words(response))) >= whole(N, "N")
 
 
 def conjunctions(response: str, small_n: object) -> bool:
-    """The response has at least `small_n` different coordinating conjunctions."""
-    # "and", "And" and "and," are three to IFBench.
+    """The response has at least `small_n` different coordinating conjunctions.
+
+    "and", "And" and "and," are three to IFBench.
+    """
     words = {word for word in response.split() if word.strip(PUNCTUATION).lower() in COORDINATING_CONJUNCTIONS}
     return len(words) >= whole(small_n, "small_n")
 
@@ -65,8 +69,10 @@ def person_names(response: str, N: object) -> bool:
 
 
 def numbers(response: str, N: object) -> bool:
-    """The response has exactly `N` numbers in digits."""
-    # Punctuation is left out first, so that 1,000 is one number; so is 2024-01-02.
+    """The response has exactly `N` numbers in digits.
+
+    Punctuation is left out first, so that 1,000 is one number; so is 2024-01-02.
+    """
     return len(_NUMBER.findall(without_punctuation(response))) == whole(N, "N")
 
 
@@ -77,7 +83,7 @@ def pronouns(response: str, N: object) -> bool:
 
 
 def punctuation(response: str) -> bool:
-    """The response has each of . , ! ? ; : and, apart from those, an interrobang."""
+    """The response has each of `.,!?;:` and, apart from those, an interrobang: `?!`, `!?` or ‽."""
     for interrobang in _INTERROBANGS:
         if interrobang in response:
             rest = response.replace(interrobang, "", 1)

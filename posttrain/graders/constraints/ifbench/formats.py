@@ -23,10 +23,12 @@ _LETTERED = re.compile(r"\W*a\W*b\W*c\W*", re.IGNORECASE)
 
 
 def options(response: str, options: object) -> bool:
-    """The response is one of the options, which are set apart by "/", "or" or commas."""
+    """The response is one of the options, which are set apart by "/", "or" or commas.
+
+    Case and the punctuation around it do not matter, but for lettered options such as "a), b), c)".
+    """
     listed = some_text(options, "options")
     if _LETTERED.match(listed):
-        # Options such as "a), b), c)" are matched to the letter.
         return response in [option.strip() for option in listed.split(",")]
     edges = PUNCTUATION + " "
     separator = "/" if "/" in listed else r"\bor\b" if re.search(r"\bor\b", listed) else ","
@@ -35,8 +37,10 @@ def options(response: str, options: object) -> bool:
 
 
 def newline(response: str) -> bool:
-    """The response has as many words as it has lines, empty ones and those of punctuation only aside."""
-    # Counted over the whole response: two words on a line pass where another line has only spaces.
+    """The response has as many words as it has lines, empty ones and those of punctuation only aside.
+
+    Counted over the whole response: two words on a line pass where another line has only spaces.
+    """
     text = without_punctuation(response).strip()
     return len(text.split()) == sum(bool(line) for line in text.split("\n"))
 
@@ -53,8 +57,10 @@ def emoji(response: str) -> bool:
 
 
 def line_indent(response: str) -> bool:
-    """Each line is indented by more spaces than the one before it."""
-    # One blank line is passed over. Of several in a row every second one counts, to IFBench, as a line.
+    """Each line is indented by more spaces than the one before it.
+
+    One blank line is passed over. Of several in a row every second one counts, to IFBench, as a line.
+    """
     indents: list[int] = []
     blanks = 0
     for line in response.split("\n"):
@@ -70,8 +76,10 @@ def list_(response: str, sep: object) -> bool:
 
 
 def thesis(response: str) -> bool:
-    """There is a text in <i> or <em>, and some other text after it."""
-    # IFBench takes <em> for as long as <i>: an empty <em> passes, and so does an </em> at the very end.
+    """There is a text in `<i>` or `<em>`, and some other text after it.
+
+    IFBench takes `<em>` for as long as `<i>`: an empty `<em>` passes, and so does an `</em>` at the very end.
+    """
     opening = "<i>" if "<i>" in response else "<em>"
     after = response.partition(opening)[2]
     closing = "</i>" if "</i>" in after else "</em>"
@@ -80,25 +88,31 @@ def thesis(response: str) -> bool:
 
 
 def sub_bullets(response: str) -> bool:
-    """After every * and before the next there is a -."""
-    # A response without any * passes.
+    """After every `*` and before the next there is a `-`.
+
+    Where on a line they stand does not matter, and a response without any `*` passes.
+    """
     return all("-" in bullet for bullet in response.split("*")[1:])
 
 
 def no_bullets_bullets(response: str) -> bool:
-    """Two sentences or more are followed by two lines or more that begin with *, and by nothing else."""
+    """Two sentences or more are followed by two lines or more that begin with `*`, and by nothing else.
+
+    One blank line may stand between the two. The sentences need not end in a period.
+    """
     lines = response.split("\n")
     starts = [line.strip()[:1] for line in lines]
     ending = next((place for place, start in enumerate(starts) if start in ("", "*")), len(lines))
-    # One blank line may stand between the two; IFBench asks no period of the sentences.
     bullets = starts[ending + (not starts[ending]) :] if ending < len(lines) else []
     introduction = sum(len(sentences(line)) for line in lines[:ending])
     return introduction >= INTRODUCTION_SENTENCES and len(bullets) >= LIST_ITEMS and set(bullets) == {"*"}
 
 
 def title_case(response: str) -> bool:
-    """No token begins with a small letter, but for words such as iPhone that mix both."""
-    # Small words count as well: "of" and "the" must be "Of" and "The".
+    """No token begins with a small letter, but for words such as iPhone that mix both.
+
+    Small words count as well: "of" and "the" must be "Of" and "The".
+    """
     return not any(
         token[0].islower() and (len(token) == 1 or token[1:].islower() or token[1:].isupper())
         for token in tokens(response)

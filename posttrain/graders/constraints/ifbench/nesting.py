@@ -16,8 +16,10 @@ _EXPLAINS = re.compile(r"[^\s0-9]")
 
 
 def parentheses(response: str) -> bool:
-    """A bracket is closed by its like while at least five are open."""
-    # A wrong closing bracket ends the whole nest; the outer four need never be closed.
+    """A bracket is closed by its like while at least five are open.
+
+    A wrong closing bracket ends the whole nest; the outer four need never be closed.
+    """
     opened: list[str] = []
     for character in response:
         if character in _CLOSED_BY:
@@ -33,8 +35,10 @@ def parentheses(response: str) -> bool:
 
 
 def quotes(response: str) -> bool:
-    """Of the nested straight quotation marks, " and ' in turn, at least three levels are closed again."""
-    # An apostrophe is one of the marks.
+    """Of the nested straight quotation marks, " and ' in turn, at least three levels are closed again.
+
+    An apostrophe is one of the marks.
+    """
     opened: list[str] = []
     deepest = 0
     for character in response:
@@ -51,7 +55,10 @@ def quotes(response: str) -> bool:
 
 
 def quote_unquote(response: str) -> bool:
-    """No two double quotation marks have only white space between them, and words follow the last one."""
+    """No two double quotation marks have only white space between them, and words follow the last one.
+
+    Single and curly quotation marks do not count.
+    """
     quote, rest = response.rpartition('"')[1:]
     explained = not quote or _EXPLAINS.search(without_punctuation(rest)) is not None
     return explained and not _ADJACENT_QUOTES.search(response)

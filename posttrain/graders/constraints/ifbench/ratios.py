@@ -31,8 +31,10 @@ def stop_words(response: str, percentage: object) -> bool:
 
 
 def sentence_type(response: str) -> bool:
-    """The response has two sentences that end in a period for each that ends in a question mark."""
-    # Exclamations and sentences that end in a quotation mark are neither; 0 to 0 is 2 to 1.
+    """The response has two sentences that end in a period for each that ends in a question mark.
+
+    Exclamations and sentences that end in a quotation mark are neither; 0 to 0 is 2 to 1.
+    """
     return _ending(response, ".") == 2 * _ending(response, "?")
 
 
@@ -42,8 +44,10 @@ def sentence_balance(response: str) -> bool:
 
 
 def overlap(response: str, reference_text: object, percentage: object) -> bool:
-    """Of the response's different character trigrams, `percentage` % (2 more or less) are in `reference_text`."""
-    # The instruction does not say so, but IFBench's trigrams are of characters, case and white space included.
+    """Of the response's different character trigrams, `percentage` % (2 more or less) are in `reference_text`.
+
+    The instruction does not say so, but IFBench's trigrams are of characters, case and white space included.
+    """
     wanted = percent(percentage, "percentage")
     reference = _trigrams(some_text(reference_text, "reference_text"))
     found = _trigrams(response)
@@ -51,8 +55,10 @@ def overlap(response: str, reference_text: object, percentage: object) -> bool:
 
 
 def sentence_words(response: str) -> bool:
-    """The response has three sentences of the same number of characters."""
-    # The instruction asks for different words too; IFBench does not look at them.
+    """The response has three sentences of the same number of characters.
+
+    The instruction asks for different words too; IFBench does not look at them.
+    """
     lengths = [len(sentence) for sentence in sentences(response.strip())]
     return len(lengths) == 3 and len(set(lengths)) == 1
 

@@ -21,8 +21,10 @@ def repeat_simple(response: str) -> bool:
 
 
 def repeat_span(response: str, prompt_to_repeat: object, n_start: object, n_end: object) -> bool:
-    """The response is `prompt_to_repeat` from character `n_start` to `n_end`, both included, in any case."""
-    # The prompts of the data set say that the indices are of words; IFBench compares characters.
+    """The response is `prompt_to_repeat` from character `n_start` to `n_end`, both included, in any case.
+
+    The prompts of the data set say that the indices are of words; IFBench compares characters.
+    """
     prompt, start, end = (
         some_text(prompt_to_repeat, "prompt_to_repeat"),
         whole(n_start, "n_start"),

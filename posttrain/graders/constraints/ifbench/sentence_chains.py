@@ -14,8 +14,10 @@ _EDGES = PUNCTUATION + " "
 
 
 def alliteration_increment(response: str) -> bool:
-    """Each sentence has more alliterating words, those beside a word with the same first letter, than the last."""
-    # All runs of a sentence are counted together: "big bears and cool cats" has four such words.
+    """Each sentence has more alliterating words, those beside a word with the same first letter, than the last.
+
+    All runs of a sentence are counted together: "big bears and cool cats" has four such words.
+    """
     counts = [_alliterating(bare_words(sentence)) for sentence in sentences(response)]
     return all(before < after for before, after in pairwise(counts))
 

@@ -19,16 +19,19 @@ _SPECIAL = re.compile(r"[^\w\s]")
 
 
 def csv_city(response: str) -> bool:
-    """The response is a comma-separated table with the columns ID, Country, City, Year and Count, and seven rows."""
+    """The response is a comma-separated table with the columns ID, Country, City, Year and Count and seven rows."""
     return _has_shape(_table(response), CITY, rows=7)
 
 
 def csv_special_character(response: str) -> bool:
-    """The response is a table of products with 14 rows; a field in quotation marks has a special character."""
+    """The response is a table of products with 14 rows; a field in quotation marks has a special character.
+
+    A special character is neither a letter, a digit, an underscore nor white space. Only the rows down to that field
+    must have five columns.
+    """
     table = _table(response)
     if len(table) != 15 or table[0] != PRODUCT:
         return False
-    # Rows below the first one with such a field may be of any width.
     for row, line in zip(table, response.split("\n"), strict=False):
         if len(row) != len(PRODUCT):
             return False

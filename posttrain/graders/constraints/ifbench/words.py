@@ -74,15 +74,20 @@ def odd_even_syllables(response: str) -> bool:
 
 
 def start_verb(response: str) -> bool:
-    """The first word is a verb to NLTK's tagger, which takes no modal for one."""
+    """The first word is a verb, and no modal, to NLTK's tagger.
+
+    A mark such as `#` or `**` before it is a first word, and no verb.
+    """
     # An empty response is no verb either, but a tagger that is missing must show on it too.
     return part_of_speech(tokens(response.lstrip()[:BEGINNING_CHARACTERS]) or ["the"]).startswith("VB")
 
 
 def words_position(response: str, keyword: object) -> bool:
-    """The second word and the last but one are `keyword`, in any case."""
+    """The second word and the last but one are `keyword`, in any case.
+
+    Punctuation marks count as words, but for one at the very end.
+    """
     wanted = some_text(keyword, "keyword").lower()
-    # Punctuation counts as words, but for one mark at the very end.
     words = [token.lower() for token in tokens(response)]
     if words and words[-1] in set(PUNCTUATION):
         words.pop()
