@@ -1,7 +1,7 @@
-"""The 58 constraint types of IFBench (Pyatkin et al. 2025, "Generalizing Verifiable Instruction Following").
+"""The 58 constraints of IFBench (Pyatkin et al., 2025, arXiv 2507.02833).
 
-Each is a function of the response and its arguments, whose first line of documentation is its definition. Where
-IFBench's own check differs from what its instruction says, the check is followed, and a comment tells the difference.
+Where IFBench's own check differs from the words of its instruction, the check is followed, and said in the last
+column. A mark of punctuation is an ASCII one: a curly quotation mark, an ellipsis and a dash are parts of words.
 """
 
 from __future__ import annotations
