@@ -26,7 +26,7 @@ NAPOLEON = range(1769, 1822)
 
 _MULTIPLES_OF_SEVEN = ["14", "21", "28", "35", "42", "49"]
 _QUESTION = re.compile(r"Question \d+")
-_OPTION = re.compile(r"^\s*[A-E][.)][^\S\n]*\w", re.IGNORECASE | re.MULTILINE)
+_OPTION = re.compile(r"^[^\S\n]*[A-E][.)][^\S\n]*\w", re.IGNORECASE | re.MULTILINE)
 _EDGES = string.punctuation + string.whitespace
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 _LONGEST_MONTH_DAYS = (99, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
