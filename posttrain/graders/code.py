@@ -160,9 +160,11 @@ def _of_tests(zygote: Zygote, code: str, tests: Tests, limits: Limits) -> Sequen
     because = because or ("" if reached else "no assert was reached")
     notes = {number: reached.get(number, because) for number in range(len(tests.names))}
     parts = [_part(tests.names[number], note) for number, note in notes.items() if number in reached or note]
-    # An assert in a loop may have passed before the program ended, and the loop did not come to its own end.
-    cut_off = [] if done else [_part("tests", how)]
-    return [*parts, *(_part(f"test {number + 1}", note) for number, note in raised), *cut_off]
+    if all(part.passed for part in parts):
+        # An assert in a loop has passed before something went wrong, and the loop did not come to its own end.
+        parts += [_part(f"test {number + 1}", note) for number, note in raised]
+        parts += [] if done else [_part("tests", how)]
+    return parts
 
 
 def _how_the_program_ended(ended: Ended) -> str:
