@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,12 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
     mine = best.pop(ours[0])
     print(f"{ours[0]}: {line(mine)}; right: {right(rows, mine['texts'])} of {len(rows)}")
     for name, run in best.items():
-        same = sum(a.strip() == b.strip() for a, b in zip(mine["texts"], run["texts"], strict=True))
+        same = agreeing(mine["texts"], run["texts"])
         ratios = [run[of] / mine[of] for of in ("generation", "processor", "whole")]
         print(f"{name}: {line(run)}; right: {right(rows, run['texts'])}; same text: {same}", end="; ")
         print("posttrain is {:.2f} times as fast ({:.2f} by processor, whole command {:.2f})".format(*ratios))
+    for (one, a), (other, b) in combinations(best.items(), 2):
+        print(f"{one} and {other}: same text: {agreeing(a['texts'], b['texts'])}")
     fastest = min(best.values(), key=lambda run: run["generation"])
     ratio = fastest["generation"] / mine["generation"]
     print(f"ratio against its best batch size: {ratio:.2f}")
@@ -117,6 +120,11 @@ def timed(command: list[str]) -> dict[str, Any]:
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return {**json.loads(done.stdout.splitlines()[-1]), "whole": whole}
+
+
+def agreeing(texts: list[str], others: list[str]) -> int:
+    """Return how many are the same: in bfloat16 other batches round otherwise, and a greedy text then forks."""
+    return sum(a.strip() == b.strip() for a, b in zip(texts, others, strict=True))
 
 
 def line(run: dict[str, Any]) -> str:
