@@ -48,6 +48,13 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away what the run di
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
+def _piped(model: str | None, command: str) -> str | None:
+    """Return the model's name, read from stdin where it is ``-``."""
+    from posttrain.launch.start import parent_from_pipe
+
+    return parent_from_pipe(command) if model == "-" else model
+
+
 def _stage_command(stage: str, summary: str) -> None:
     """Add the command of one stage."""
 
@@ -104,9 +111,10 @@ def eval_(
     from posttrain.evals.table import render
     from posttrain.launch.start import reserved_stdout
 
+    models = [_piped(name, "eval") or name for name in model or []]
     with reserved_stdout() as stdout:
         document = compare_models(
-            recipe, model or [], unseen=unseen, baseline=baseline, out=out, seed=seed, overrides=set_ or []
+            recipe, models, unseen=unseen, baseline=baseline, out=out, seed=seed, overrides=set_ or []
         )
         print(json.dumps(document, indent=2) if as_json else render(document), file=stdout)
     missed = [verdict for verdict in document["require"] if not verdict["passed"]]
@@ -145,7 +153,7 @@ def signal(
     with reserved_stdout() as stdout:
         tried = attempts.attempt(
             recipe,
-            model=model,
+            model=_piped(model, "signal"),
             samples=samples,
             limit=limit,
             out=out,
@@ -184,7 +192,7 @@ def sample(
     with reserved_stdout() as stdout:
         tried = attempts.attempt(
             recipe,
-            model=model,
+            model=_piped(model, "sample"),
             samples=samples,
             limit=limit,
             out=out,
@@ -206,7 +214,7 @@ def check(recipe: RecipePath, model: ModelName = None, set_: Sets = None, as_jso
     from posttrain.recipe.check import check_recipe
 
     with reserved_stdout() as stdout:  # a grader in Python may print
-        lines = check_recipe(recipe, overrides=set_ or [], model=model)
+        lines = check_recipe(recipe, overrides=set_ or [], model=_piped(model, "check"))
         print(json.dumps({"ok": True, "report": lines}) if as_json else "\n".join(lines), file=stdout)
 
 

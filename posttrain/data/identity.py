@@ -32,11 +32,20 @@ def digest_of(parts: Mapping[str, Sequence[Record]]) -> str:
     return total.hexdigest()
 
 
+def asked_keys(record: Record) -> set[bytes]:
+    """What the record asks: a digest of its turns up to each user turn. The system prompt does not count."""
+    turns = record.messages if isinstance(record, Chat) else record.prompt
+    turns = [turn for turn in turns if turn["role"] != "system"]
+    return {_digest(turns[: i + 1]) for i, turn in enumerate(turns) if turn["role"] in ("user", "tool")}
+
+
 def _prompt(record: Record) -> list[Message]:
+    """The turns before the answer, without the system prompt: it is asked the same under another one."""
+    turns = record.messages if isinstance(record, Chat) else record.prompt
+    turns = [turn for turn in turns if turn["role"] != "system"]
     if not isinstance(record, Chat):
-        return record.prompt
-    roles = [message["role"] for message in record.messages]
-    return record.messages[: roles.index("assistant")]
+        return turns
+    return turns[: [turn["role"] for turn in turns].index("assistant")]
 
 
 def _digest(value: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
-from posttrain.data.identity import content_key, prompt_key
+from posttrain.data.identity import asked_keys, content_key, prompt_key
 from posttrain.data.records import Problem, Record
 from posttrain.errors import UserError
 
@@ -41,13 +41,17 @@ def refuse_overlap(
 ) -> None:
     """Raise UserError, naming both places, when a held-out row is also a training row.
 
-    A problem is one when any training row has its prompt, whatever kind of row that is.
+    A problem is one when any training row asks it, whatever kind of row that is and whatever its system prompt.
     """
     for part, records in held_out.items():
         if not records:
             continue
-        key_of = prompt_key if isinstance(records[0], Problem) else content_key
-        trained = {key_of(record): record for record in train}
+        if isinstance(records[0], Problem):
+            key_of = prompt_key
+            trained = {key: record for record in train for key in asked_keys(record)}
+        else:
+            key_of = content_key
+            trained = {key_of(record): record for record in train}
         both = [(record, trained[key]) for record in records if (key := key_of(record)) in trained]
         if both:
             record, twin = both[0]

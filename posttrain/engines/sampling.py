@@ -63,6 +63,7 @@ def sampling_of(recipe: Recipe, *, max_new_tokens: int, seed: int) -> Sampling:
         top_p=rollout.top_p,
         batch_size=rollout.batch_size,
         seed=seed,
+        stop=tuple(rollout.stop),
     )
 
 
@@ -76,6 +77,16 @@ def training_sampling(recipe: Recipe, settings: dict[str, Any], *, samples: int,
         batch_size=recipe.rollout.batch_size,
         seed=seed,
     )
+
+
+def not_sampled(settings: dict[str, Any]) -> list[str]:
+    """Return a note for each TRL key of rlvr's sampling that `training_sampling` does not follow."""
+    plain = {"top_k": (None, 0), "min_p": (None, 0), "repetition_penalty": (None, 1.0), "generation_kwargs": (None, {})}
+    return [
+        f"sampled without train.{key}: what training draws may differ a little"
+        for key, values in plain.items()
+        if settings.get(key) not in values
+    ]
 
 
 def seed_of(prompt: Prompt, sample: int, seed: int) -> int:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from posttrain.data.formats.problem import problem_row
 from posttrain.data.load import load_data
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import training_sampling
+from posttrain.engines.sampling import not_sampled, training_sampling
 from posttrain.evals.candidate import candidate, check_endpoint, open_candidate
-from posttrain.evals.look import file_name, graders_digest, short_digest, take_look
+from posttrain.evals.look import draws_digest, file_name, graders_digest, take_look
 from posttrain.evals.selection import feedback_rows, imitation_rows, preference_rows
 from posttrain.evals.signal import SignalLook, render, signal_of, teaches
 from posttrain.evals.summary import Graded, summarize
@@ -62,9 +62,10 @@ def attempt(
     settings = train_settings(recipe)
     sampling = training_sampling(recipe, settings, samples=samples or settings["num_generations"], seed=recipe.seed)
     check_endpoint(chosen, sampling)
+    for note in not_sampled(settings):
+        print(note, file=sys.stderr)
     folder = Path(out or f"{recipe.out}-{suffix}")
-    how = {key: value for key, value in vars(sampling).items() if key != "batch_size"}
-    name = f"{file_name(recipe.model.path)}-{short_digest({'model': chosen.digest, 'sampling': how})}"
+    name = f"{file_name(recipe.model.path)}-{draws_digest(chosen, recipe, sampling)}"
     graded = take_look(
         open_candidate(chosen, recipe),
         problems,

@@ -16,7 +16,7 @@ from posttrain.errors import UserError, did_you_mean
 from posttrain.evals.candidate import Candidate, candidate, check_endpoint, open_candidate
 from posttrain.evals.prompting import asked_as, read_shots, refuse_shown
 from posttrain.evals.unseen import record_look
-from posttrain.recipe.check import check_problems
+from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.load import LoadedRecipe, load_recipe
 from posttrain.recipe.schema import PromptVariant, Recipe
 from posttrain.runs import directory
@@ -53,7 +53,7 @@ def compare_models(
     baseline reaches what the recipe requires. ``base`` names the recipe's own model. Raises UserError before any
     model is loaded when a model, a row or the recipe is not right.
     """
-    from posttrain.evals.differences import check_bars, differences
+    from posttrain.evals.differences import check_bars, check_comparable, differences
 
     loaded = load_recipe(recipe_path, stage="eval", overrides=overrides, out=out, seed=seed)
     recipe = loaded.recipe
@@ -63,6 +63,7 @@ def compare_models(
     variants = _variants(loaded, problems)
     labels = [_label(chosen.label, variant) for chosen in candidates for variant, _ in variants]
     _check_labels(labels, baseline)
+    check_comparable(recipe.eval.require, labels, loaded.place)
     check_problems(loaded, problems)
     sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
     for chosen in candidates:
@@ -86,12 +87,7 @@ def _problems(loaded: LoadedRecipe, part: str) -> list[Problem]:
         raise UserError(
             f"the recipe lists no {part} problems", where=loaded.place("data"), fix=f"add data.{part}{other}"
         )
-    group_by = recipe.eval.group_by
-    for problem in problems if group_by is not None else ():
-        if problem.fields.get(str(group_by)) is None:
-            fix = f"the problem at {problem.place} has: {', '.join(problem.fields)}"
-            hint = did_you_mean(str(group_by), problem.fields)
-            raise UserError(f"no field {group_by!r}.{hint}", where=loaded.place("eval.group_by"), fix=fix)
+    check_groups(recipe.eval.group_by, problems, loaded.place("eval.group_by"))
     for note in rows.notes:
         print(note, file=sys.stderr)
     return problems
@@ -134,7 +130,7 @@ def _lines(
     part: str,
 ) -> list[Line]:
     """Load one model, take a look in each way, and return the table's lines."""
-    from posttrain.evals.look import file_name, graders_digest, short_digest, take_look
+    from posttrain.evals.look import draws_digest, file_name, graders_digest, take_look
     from posttrain.evals.summary import summarize
     from posttrain.graders import build_all, part_names
 
@@ -146,11 +142,8 @@ def _lines(
         label = _label(chosen.label, variant)
         started = time.monotonic()
         asked = [asked_as(variant, shots, problem) for problem in problems] if variant else list(problems)
-        settings = recipe.model.model_dump(mode="json", exclude={"path", "revision", "lora", "save"})
-        how = {key: value for key, value in vars(sampling).items() if key != "batch_size"}
-        drawn = {"model": chosen.digest, "load": settings, "sampling": how}
         name = f"{part}-{file_name(label)}"
-        samples = Path(recipe.out or "") / directory.SAMPLES / f"{name}-{short_digest(drawn)}.jsonl"
+        samples = Path(recipe.out or "") / directory.SAMPLES / f"{name}-{draws_digest(chosen, recipe, sampling)}.jsonl"
         graded = take_look(
             opened,
             asked,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from posttrain.errors import UserError, did_you_mean
-from posttrain.evals.statistics import interval, paired
+from posttrain.errors import UserError
+from posttrain.evals.statistics import paired, paired_interval
 from posttrain.recipe.schema import Bar
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def differences(lines: Sequence[Line], baseline: Line) -> list[dict[str, Any]]:
             if not both:
                 continue
             groups = [line.groups[key] for key in both] if line.groups else None
-            difference = paired([ours[key] for key in both], [theirs[key] for key in both], groups)
-            bounds = interval(difference)
+            pairs = [ours[key] for key in both], [theirs[key] for key in both]
+            difference, bounds = paired(*pairs, groups), paired_interval(*pairs, groups)
             found.append(
                 {
                     "label": line.row["label"],
@@ -44,35 +44,34 @@ def differences(lines: Sequence[Line], baseline: Line) -> list[dict[str, Any]]:
 def check_bars(
     bars: Mapping[str, Bar], lines: Sequence[Line], baseline: Line, found: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return a verdict for every bar and every line it holds for: all but the baseline, or the only one.
-
-    Raises UserError for a figure that the table has not got, and for a gain without anything to compare with.
-    """
+    """Return a verdict for every bar and every line it holds for: all but the baseline, or the only one. A figure that
+    a line has not got, for want of verdicts, does not reach its bar."""
     held = [line for line in lines if line is not baseline] or [baseline]
     verdicts: list[dict[str, Any]] = []
     for figure, bar in bars.items():
         for line in held:
-            if figure not in line.row:
-                known = list(line.values)
-                fix = f"figures: {', '.join(known)}"
-                hint = did_you_mean(figure, known)
-                raise UserError(f"there is no figure {figure!r}.{hint}", where="eval.require", fix=fix)
+            value = line.row[figure] if figure in line.values else None
             if bar.at_least is not None:
-                value = line.row[figure]
-                verdicts.append(_verdict(line, figure, "at least", bar.at_least, value, value >= bar.at_least))
+                passed = value is not None and value >= bar.at_least
+                verdicts.append(_verdict(line, figure, "at least", bar.at_least, value, passed))
             if bar.gain_above is not None:
-                if line is baseline:
-                    raise UserError(
-                        "gain_above compares with a baseline, and there is one line only",
-                        where=f"eval.require.{figure}",
-                        fix="name two models: --model base --model runs/sft",
-                    )
                 ours = (d for d in found if d["label"] == line.row["label"] and d["figure"] == figure)
                 bounds = next((difference["ci95"] for difference in ours), None)
                 low = bounds[0] if bounds else None
                 passed = low is not None and low > bar.gain_above
                 verdicts.append(_verdict(line, figure, "gain above", bar.gain_above, low, passed))
     return verdicts
+
+
+def check_comparable(bars: Mapping[str, Bar], labels: Sequence[str], place: Callable[[str], str]) -> None:
+    """Raise UserError when a gain is asked for and there is one line only, which has nothing to compare with."""
+    for figure, bar in bars.items():
+        if bar.gain_above is not None and len(labels) == 1:
+            raise UserError(
+                "gain_above compares with a baseline, and there is one line only",
+                where=place(f"eval.require.{figure}"),
+                fix="name two models: --model base --model runs/sft",
+            )
 
 
 def _verdict(line: Line, figure: str, rule: str, bar: float, value: float | None, passed: bool) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def sample_and_grade(
         return index, grade_group(problems[index], completions, graders)
 
     samples = errors = 0
-    with ThreadPoolExecutor(1) as pool:
+    pool = ThreadPoolExecutor(1)
+    try:
         waiting = deque[Future[tuple[int, Graded]]]()
         groups = iter(engine(prompts, sampling))
         while True:
@@ -56,6 +57,8 @@ def sample_and_grade(
                     refuse_errors(errors, samples, max_errors, failed[-1])
             if group is None:
                 return
+    finally:
+        pool.shutdown(cancel_futures=True)  # a judge that is down is not asked about what still waits
 
 
 def grade_group(problem: Problem, completions: list[Completion], graders: Sequence[Grader]) -> Graded:

@@ -14,7 +14,7 @@ from typing import Any
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Sampling
-from posttrain.evals.candidate import Opened
+from posttrain.evals.candidate import Candidate, Opened
 from posttrain.evals.held_out import sample_and_grade
 from posttrain.evals.kept import look_again
 from posttrain.evals.progress import progress
@@ -22,6 +22,8 @@ from posttrain.evals.summary import Graded
 from posttrain.graders.grade import Grader
 from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
+
+_NOT_LOADED = ("path", "revision", "lora", "save", "chat_template")
 
 
 def take_look(
@@ -51,7 +53,7 @@ def take_look(
     started, total = time.monotonic(), len(asked) * sampling.samples
     with TemporaryDirectory() as nowhere, progress(label, total) as advance:
         path = keep or Path(nowhere) / "samples.jsonl"
-        graded = look_again(path, asked, sampling.samples, graders, graded_by, draw, advance)
+        graded = look_again(path, asked, sampling.samples, graders, graded_by, draw, advance, max_errors=max_errors)
     print(f"{label}: {total:,} completions in {time.monotonic() - started:,.0f} s", file=sys.stderr)
     return graded
 
@@ -61,6 +63,16 @@ def graders_digest(recipe: Recipe) -> str:
     dumped = recipe.model_dump(mode="json")
     files = {key: digest for key, digest in directory.file_digests(dumped).items() if key.startswith("graders")}
     return short_digest({"graders": dumped["graders"], "files": files})
+
+
+def draws_digest(chosen: Candidate, recipe: Recipe, sampling: Sampling) -> str:
+    """Return what tells these draws from others: the model, how it is loaded, its chat template, the sampling. The
+    batch size does not count, and nor do the problems: each has its own rows in a file of samples."""
+    dumped = recipe.model_dump(mode="json")
+    load = {key: value for key, value in dumped["model"].items() if key not in _NOT_LOADED}
+    template = directory.file_digests(dumped).get("model.chat_template")
+    how = {key: value for key, value in vars(sampling).items() if key != "batch_size"}
+    return short_digest({"model": chosen.digest, "load": load, "template": template, "sampling": how})
 
 
 def short_digest(document: Mapping[str, Any]) -> str:

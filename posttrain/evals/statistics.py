@@ -126,6 +126,21 @@ def paired(ours: Sequence[float], theirs: Sequence[float], groups: Sequence[Hash
     return estimate([a - b for a, b in zip(ours, theirs, strict=True)], groups)
 
 
+def paired_interval(
+    ours: Sequence[float], theirs: Sequence[float], groups: Sequence[Hashable] | None = None
+) -> Interval | None:
+    """Return the 95% interval of the mean difference; None with one question.
+
+    Of shares it is Bonett and Price's (2012): as if there were two questions more, one won and one lost. So three
+    questions that were all won are no proof, and with hundreds it makes no difference.
+    """
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    if all(0 <= value <= 1 for value in (*ours, *theirs)):
+        differences += [1.0, -1.0]
+        groups = [*groups, object(), object()] if groups is not None else None
+    return interval(estimate(differences, groups))
+
+
 def _check(n: int, c: int, k: int) -> None:
     if not 1 <= k <= n:
         raise ValueError(f"{k} of {n} samples: at least {k} must have been drawn")

@@ -114,6 +114,13 @@ def refuse_errors(errors: int, samples: int, most: float, last: str) -> None:
         )
 
 
+def check_errors(graded: Sequence[Graded], most: float) -> None:
+    """Raise UserError when more than the share `most` of these completions is left without a verdict."""
+    errors = [grade.error for row in graded for grade in row.grades if grade.error]
+    if errors:
+        refuse_errors(len(errors), sum(len(row.grades) for row in graded), most, errors[-1])
+
+
 def _of_k(count, grades: Sequence[Grade], k: int) -> float | None:
     return count(len(grades), sum(grade.passed for grade in grades), k) if len(grades) >= k else None
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from posttrain.runs.metrics import read_rows
+
 LOOKS = "unseen-looks.jsonl"
 
 
@@ -28,5 +30,5 @@ def record_look(place: Path, row: Mapping[str, Any]) -> int:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
     except OSError:
         return 1
-    looks = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    looks = read_rows(path)
     return sum(look["digest"] == row["digest"] and look["label"] == row["label"] for look in looks)

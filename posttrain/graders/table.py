@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 from posttrain.errors import UserError, did_you_mean
-from posttrain.graders.grade import BadProblem, Grader, GraderSettings
+from posttrain.graders.grade import BadProblem, Grader, GraderSettings, Role
 
 GRADERS = {
     "number": "posttrain.graders.number:NumberSettings",
@@ -70,18 +70,20 @@ def build(settings: GraderSettings, base_dir: Path) -> Grader:
 
 
 def build_all(graders: Sequence[GraderSettings], base_dir: Path) -> list[Grader]:
-    """Return the graders.
-
-    Raises UserError when two have one name, since their figures could not be told apart, or when none scores.
-    """
+    """Return the graders of a recipe; raises UserError as `build` and `check_together` do."""
     built = [build(settings, base_dir) for settings in graders]
-    if built and all(grader.role != "score" for grader in built):
+    check_together([(grader.name, grader.role) for grader in built])
+    return built
+
+
+def check_together(graders: Sequence[tuple[str, Role]]) -> None:
+    """Raise UserError when two graders have one name, since their figures could not be told apart, or none scores."""
+    if graders and all(role != "score" for _, role in graders):
         raise UserError("no grader scores", where="graders", fix="leave out `role:` of the one that decides")
-    names = [grader.name for grader in built]
+    names = [name for name, _ in graders]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"two graders are called '{name}'", where="graders", fix="give each a `name:`")
-    return built
 
 
 def _with_columns(grader: Grader, columns: Mapping[str, str]) -> Grader:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from posttrain.data.load import load_data
 from posttrain.errors import EXIT_USER, UserError
@@ -15,7 +15,7 @@ from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
 from posttrain.model.resolve import Parent, resolve
-from posttrain.recipe.check import check_problems
+from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.recipe.paths import grader_paths
@@ -61,7 +61,7 @@ def start_stage(
     with reserved_stdout() as stdout:
         if model == "-":
             read(None)  # a broken recipe is said at once, not when the stage before is done
-            model = _parent_from_pipe(stage)
+            model = parent_from_pipe(stage)
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
@@ -74,7 +74,7 @@ def start_stage(
         end_rank(0)
 
 
-def _parent_from_pipe(stage: str) -> str:
+def parent_from_pipe(stage: str) -> str:
     """Return the line that the stage before printed; when it printed none, leave: it has said why."""
     line = sys.stdin.readline().strip()
     if not line:
@@ -92,7 +92,9 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
         check_reference(recipe, parent)
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, place=loaded.place)
     if recipe.graders:
-        check_problems(loaded, [*rows.train, *rows.dev] if recipe.stage == "rlvr" else rows.problems)
+        looked: Any = rows.dev if recipe.stage == "rlvr" else rows.problems
+        check_problems(loaded, [*rows.train, *looked] if recipe.stage == "rlvr" else looked)
+        check_groups(recipe.eval.group_by, looked, loaded.place("eval.group_by"))
     if plan.is_main:
         for note in rows.notes:
             print(note, file=sys.stderr)

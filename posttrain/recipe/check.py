@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.records import Problem
-from posttrain.errors import UserError, UserErrors
-from posttrain.graders import BadProblem, Grader, GraderSettings, build, check_problem
+from posttrain.errors import UserError, UserErrors, did_you_mean
+from posttrain.graders import BadProblem, Grader, GraderSettings, build, check_problem, check_together
 from posttrain.recipe.load import Draft, LoadedRecipe, in_order, read_draft
 from posttrain.recipe.yaml_lines import undotted
 
@@ -41,6 +41,11 @@ def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None
         rows += _load_rows(draft, place)
     with _collected(errors):
         _check_shots(draft, place)
+    with _collected(errors):
+        looked = [row for part in rows for row in (*part.dev, *part.unseen, *part.problems) if isinstance(row, Problem)]
+        check_groups(
+            draft.sections["eval"].group_by if "eval" in draft.sections else None, looked, place("eval.group_by")
+        )
     listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen, *part.problems)]
     problems = [row for row in listed if isinstance(row, Problem)]
     report += [line for part in rows for line in _rows_report(part)]
@@ -50,6 +55,16 @@ def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None
         raise UserErrors(in_order(errors))
     stage, out = draft.sections["stage"], draft.sections["out"]
     return [f"{path}: {stage}" + (f" into {out}" if out else ""), *report, "no errors found"]
+
+
+def check_groups(group_by: str | None, problems: Sequence[Problem], where: str) -> None:
+    """Raise UserError when `eval.group_by` names a field that a problem has not got."""
+    for problem in problems if group_by is not None else ():
+        if problem.fields.get(str(group_by)) is None:
+            fix = f"the problem at {problem.place} has: {', '.join(problem.fields)}"
+            raise UserError(
+                f"no field {group_by!r}.{did_you_mean(str(group_by), problem.fields)}", where=where, fix=fix
+            )
 
 
 def check_problems(loaded: LoadedRecipe, problems: Sequence[Any]) -> list[str]:
@@ -168,6 +183,8 @@ def _check_graders(
                 report.append(f"grader {grader.name}: tried on {len(problems):,} problems")
             if grader.caution and grader.role == "score":
                 report.append(f"  warning, where it pays a reward: {grader.caution}")
+    with _collected(errors):
+        check_together([(settings.name or settings.type, settings.role) for settings in listed])
     if errors:
         raise UserErrors(errors)
     return report

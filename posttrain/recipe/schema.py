@@ -135,6 +135,9 @@ class Rollout(Section):
         ge=1,
         description="Longest completion; absent: RLVR's max_completion_length, 512 in eval.",
     )
+    stop: list[str] = Field(
+        default_factory=list, description="Texts that end a completion, beside the model's own end of turn."
+    )
     max_prompt_tokens: int | None = Field(
         default=None,
         ge=1,
@@ -155,7 +158,7 @@ class Bar(Section):
     at_least: float | None = Field(default=None, description="The figure itself, as a share: 0.6 is 60%.")
     gain_above: float | None = Field(
         default=None,
-        description="The low end of the 95% interval of the difference to the baseline; 0: surely no worse.",
+        description="The low end of the 95% interval of the difference to the baseline; 0: surely better.",
     )
 
     @model_validator(mode="after")
@@ -331,6 +334,13 @@ def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, s
         for key in ("prompts", "require"):
             if getattr(parts["eval"], key):
                 wrong.append((f"eval.{key}", f"belongs in an eval recipe, not in one for {stage}"))
+    for figure in parts["eval"].require if "eval" in parts else ():
+        known = [
+            f"{name}{k}" for name in ("pass@", "pass^", "maj@") for k in parts["eval"].k if k > 1 or name == "pass@"
+        ]
+        if figure not in (*known, "reward", "parts_passed") and not figure.startswith("score/"):
+            hint = did_you_mean(figure, [*known, "reward", "parts_passed"])
+            wrong.append((f"eval.require.{figure}", f"there is no figure {figure!r}.{hint}"))
     if {"eval", "rollout"} <= parts.keys() and parts["rollout"].temperature == 0 and parts["eval"].samples > 1:
         wrong.append(("eval.samples", "greedy sampling gives the same completion each time: set samples: 1 and k: [1]"))
     return wrong

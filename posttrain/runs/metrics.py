@@ -46,11 +46,11 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of metrics.jsonl in order; a line cut off by a crash is left out."""
+    """Return the rows of a file of JSON lines, as metrics.jsonl, in order; a line cut off by a crash is left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -10,7 +10,7 @@ from posttrain.engines.sampling import Prompt, Sampling, sampling_of
 from posttrain.engines.transformers import engine
 from posttrain.evals.held_out import in_order, sample_and_grade
 from posttrain.evals.kept import write_samples
-from posttrain.evals.summary import Graded, summarize
+from posttrain.evals.summary import Graded, check_errors, summarize
 from posttrain.graders import part_names
 from posttrain.runs import directory
 from posttrain.stages.job import Job
@@ -68,21 +68,14 @@ def sampled(
     with unwrap_model_for_generation(
         trainer.model_wrapped,
         trainer.accelerator,
-        gather_deepspeed3_params=getattr(trainer.args, "ds3_gather_for_generation", True),
+        gather_deepspeed3_params=True,  # ranks decode different numbers of steps
         gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
     ) as model:
         shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
         mine, asked = problems[rank::world], prompts[rank::world]
         advance = shown.looking(len(asked) * sampling.samples) if shown else None
-        graded = in_order(
-            sample_and_grade(
-                engine(model, job.tokenizer),
-                mine,
-                asked,
-                job.graders,
-                sampling,
-                max_errors=job.recipe.rollout.max_grader_errors,
-            ),
-            advance,
-        )
-    return gather_object(graded) if world > 1 else graded
+        graded = in_order(sample_and_grade(engine(model, job.tokenizer), mine, asked, job.graders, sampling), advance)
+    everyone = gather_object(graded) if world > 1 else graded
+    # All ranks at once: one that left alone would leave the others waiting.
+    check_errors(everyone, job.recipe.rollout.max_grader_errors)
+    return everyone

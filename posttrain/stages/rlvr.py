@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import Completion, training_sampling
+from posttrain.engines.sampling import Completion, not_sampled, training_sampling
 from posttrain.errors import GateError, UserError
 from posttrain.evals.held_out import prompts_of
 from posttrain.evals.kept import sample_row
@@ -72,10 +72,11 @@ def make_trainer(job: Job) -> Any:
         ]
         rows = [sample_row(*row) for row in zip(asked, completions, grades, strict=True)]
         _append_samples(job.run, trainer_state.global_step + 1, job.arguments.process_index, rows)
-        groups = _groups(index, asked, completions, grades)
-        for name, found in summarize(groups, sizes, parts=part_names(job.graders)).figures.items():
-            if name != "reward":  # TRL logs that
-                log_metric(name, found.mean)
+        if len(failed) < len(grades):
+            groups = _groups(index, asked, completions, grades)
+            for name, found in summarize(groups, sizes, parts=part_names(job.graders)).figures.items():
+                if name != "reward":  # TRL logs that
+                    log_metric(name, found.mean)
         log_metric("grader_errors", float(len(failed)))
         return [None if grade.error else grade.score for grade in grades]
 
@@ -119,8 +120,12 @@ def _signal_gate(trainer: Any, job: Job) -> Any:
             prompts = prompts_of(problems, job.train_dataset["prompt_ids"][: len(problems)])
             settings = train_settings(job.recipe)
             sampling = training_sampling(job.recipe, settings, samples=args.num_generations, seed=job.recipe.seed)
+            for note in not_sampled(settings):
+                say(f"signal: {note}")
             say(f"signal: {len(problems)} training problems, {sampling.samples} attempts each")
-            found = signal_of(sampled(trainer, job, problems, prompts, sampling), args.num_generations)
+            graded = sampled(trainer, job, problems, prompts, sampling)
+            summarize(graded, [1])  # refuses a look without any verdict
+            found = signal_of(graded, args.num_generations)
             if found.nothing_to_learn:
                 raise GateError(
                     found.advice,

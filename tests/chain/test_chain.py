@@ -121,11 +121,14 @@ def test_eval_prints_one_table(posttrain, recipe, tmp_path: Path) -> None:
     (row,) = json.loads(done.stdout)["models"]
     assert row["problems"] == 8
     assert row["samples"] == 32
-    kept = [json.loads(line) for line in (tmp_path / "runs/eval/samples/dev-base.jsonl").read_text().splitlines()]
+    kept = [json.loads(line) for line in (tmp_path / row["samples_file"]).read_text().splitlines()]
     rates = [sum(kept[i + j]["passed"] for j in range(4)) / 4 for i in range(0, 32, 4)]
     assert row["pass@1"] == pytest.approx(sum(rates) / 8)
     assert row["pass@4"] == pytest.approx(sum(rate > 0 for rate in rates) / 8)
     table = posttrain("eval", str(path)).stdout.splitlines()
-    assert table[0].split() == ["model", "problems", "pass@1", "pass@4", "tokens", "truncated", "errors"]
+    assert table[0].split() == [
+        *("model", "problems", "pass@1", "pass@4", "maj@4", "pass^4"),
+        *("tokens", "truncated", "unanswered", "errors"),
+    ]
     assert table[1].startswith("base")
     assert "±" in table[1]

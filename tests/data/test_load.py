@@ -12,7 +12,7 @@ import pytest
 from posttrain.data.load import Loaded, load_data
 from posttrain.data.records import Chat, Feedback, Preference, Problem
 from posttrain.errors import UserError
-from posttrain.recipe.schema import Data
+from posttrain.recipe.schema import Data, Source
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -179,3 +179,21 @@ def test_the_light_part_imports_nothing_heavy() -> None:
     check = f"import sys, posttrain.data.load; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_problem_asked_under_another_system_prompt_or_in_a_later_turn_is_the_same(tmp_path: Path) -> None:
+    def chat(*turns: tuple[str, str]) -> str:
+        return json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]})
+
+    (tmp_path / "problems.jsonl").write_text('{"prompt": "2+2?", "answer": 4}\n')
+    rows = tmp_path / "rows.jsonl"
+    for asked in (
+        [("system", "Be brief."), ("user", "2+2?"), ("assistant", "4")],
+        [("user", "2+2?"), ("assistant", "4"), ("user", "More?"), ("assistant", "5")],
+    ):
+        rows.write_text(chat(*asked) + "\n")
+        data = Data(train=[Source(path=str(rows))], problems=[Source(path=str(tmp_path / "problems.jsonl"))])
+        with pytest.raises(UserError, match="1 of 1 problems rows are also training rows"):
+            load_data(data, "sft", seed=0)
+    rows.write_text(chat(("user", "1+1?"), ("assistant", "2"), ("user", "2+2?"), ("assistant", "4")) + "\n")
+    assert load_data(data, "sft", seed=0).problems  # asked after other turns it is another question

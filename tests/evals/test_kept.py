@@ -10,6 +10,7 @@ import pytest
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Completion
+from posttrain.errors import UserError
 from posttrain.evals.kept import look_again, read_back
 from posttrain.evals.summary import Graded
 from posttrain.graders.grade import Grade, Grader, Part, failure
@@ -87,3 +88,39 @@ def test_what_the_engine_could_not_give_is_asked_again(tmp_path: Path) -> None:
     assert model.asked == [3, 2, 1, 0]
     assert not any(grade.error for row in graded for grade in row.grades)
     assert {sample["engine_error"] for rows in read_back(path).values() for sample in rows.values()} == {""}
+
+
+def test_a_smaller_look_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    model = Model()
+    model.look(path)
+    look_again(path, PROBLEMS[:1], 2, [model.grader()], "g", model.draw, lambda done: None)
+    again = Model()
+    again.look(path)
+    assert again.asked == []
+
+
+def test_a_completion_may_hold_any_line_separator(tmp_path: Path) -> None:
+    text = "a\u2028b\x85c\u2029d"
+
+    def draw(indices: Sequence[int]) -> Iterator[tuple[int, Graded]]:
+        for index in indices:
+            yield index, Graded(PROBLEMS[index], [Completion(text, 1, False)], [Grade(0.0, False)])
+
+    path = tmp_path / "samples.jsonl"
+    look_again(path, PROBLEMS, 1, [], "g", draw, lambda done: None)
+    assert [rows[0]["completion"] for rows in read_back(path).values()] == [text] * 4
+
+
+def test_too_many_errors_stop_a_repeated_look_too(tmp_path: Path) -> None:
+    many = [Problem([{"role": "user", "content": f"{i}?"}], {"answer": i}) for i in range(30)]
+    broken = Grader("broken", 1.0, lambda completion, problem: failure("other_error", "down"), lambda problem: None)
+
+    def draw(indices: Sequence[int]) -> Iterator[tuple[int, Graded]]:
+        for index in indices:
+            yield index, Graded(many[index], [Completion("", 1, False)], [failure("other_error", "down")])
+
+    path = tmp_path / "samples.jsonl"
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"more than rollout\.max_grader_errors"):
+            look_again(path, many, 1, [broken], "g", draw, lambda done: None, max_errors=0.5)

@@ -14,6 +14,7 @@ from posttrain.evals.statistics import (
     interval,
     maj_at_k,
     paired,
+    paired_interval,
     pass_at_k,
     pass_hat_k,
     rate_interval,
@@ -136,3 +137,12 @@ def test_paired_differences_cancel_what_is_hard_for_both() -> None:
     assert bounds is not None and bounds.low == pytest.approx(0.25 - 1.959964 * 0.25)
     apart = sqrt((estimate(ours).stderr or 0) ** 2 + (estimate(theirs).stderr or 0) ** 2)
     assert apart > (found.stderr or 0)
+
+
+def test_three_questions_that_were_all_won_are_no_proof() -> None:
+    """Bonett and Price: 1, 1, 1, and one won and one lost: mean 3/5, variance 4/5, over 5."""
+    bounds = paired_interval([1.0] * 3, [0.0] * 3)
+    assert bounds is not None and bounds.low == pytest.approx(0.6 - 1.959964 * sqrt(0.8 / 5))
+    assert bounds.low < 0
+    assert (paired_interval([1.0] * 200, [0.0] * 200) or bounds).low > 0.9
+    assert paired_interval([3.0], [1.0]) is None
