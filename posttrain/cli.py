@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from posttrain import __version__
-from posttrain.errors import EXIT_CRASH, GateError, Stopped, UserError
+from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, GateError, Stopped, UserError
 
 app = typer.Typer(
     name="posttrain",
@@ -244,6 +244,8 @@ def grade(
         document = (probing.probe_file if probe else offline.grade_file)(grader, file, limit)
         render = probing.render if probe else offline.render
         print(json.dumps(document, ensure_ascii=False) if as_json else render(document), file=stdout)
+    if not probe and document["rows"] and document["errors"] == len(document["rows"]):
+        raise UserError("no row could be graded", where=str(grader), fix="mend the grader: each row says what failed")
     if probe and document["verdict"] == "fail":
         raise GateError(f"not fit to pay a reward: {probing.failures(document)}", where=str(grader))
 
@@ -352,6 +354,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         app(arguments, prog_name="posttrain")
     except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            print("stopped; run the same command again to go on", file=sys.stderr)
         return end.code if isinstance(end.code, int) else 0
     except Stopped as stop:
         print(f"{stop}; run the same command again to go on", file=sys.stderr)

@@ -13,6 +13,7 @@ EXIT_DONE = 0
 EXIT_CRASH = 1
 EXIT_USER = 2
 EXIT_GATE = 3
+EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from posttrain.evals.summary import Graded, Look
 
 MAX_NEW_TOKENS = 512
+_DOT = " · "
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def compare_models(
     problems = _problems(loaded, part)
     variants = _variants(loaded, problems)
     labels = [_label(chosen.label, variant) for chosen in candidates for variant, _ in variants]
-    _check_labels(labels, baseline)
+    baseline = _check_labels(labels, baseline)
     check_comparable(recipe.eval.require, labels, loaded.place)
     check_problems(loaded, problems)
     sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
@@ -71,7 +72,7 @@ def compare_models(
     lines = [line for chosen in candidates for line in _lines(chosen, recipe, sampling, problems, variants, part)]
     if unseen:
         _record(recipe, [chosen for chosen in candidates for _ in variants], lines)
-    first = next(line for line in lines if line.row["label"] == (baseline or labels[0]))
+    first = next(line for line in lines if line.row["label"] == baseline)
     document: dict[str, Any] = {"models": [line.row for line in lines], "baseline": first.row["label"]}
     document["differences"] = differences(lines, first)
     document["require"] = check_bars(recipe.eval.require, lines, first, document["differences"])
@@ -109,16 +110,21 @@ def _variants(loaded: LoadedRecipe, problems: Sequence[Problem]) -> list[Variant
 
 
 def _label(model: str, variant: PromptVariant | None) -> str:
-    return f"{model} · {variant.name}" if variant else model
+    return f"{model}{_DOT}{variant.name}" if variant else model
 
 
-def _check_labels(labels: Sequence[str], baseline: str | None) -> None:
+def _check_labels(labels: Sequence[str], baseline: str | None) -> str:
+    """Return the baseline's label: the first, or the one that `baseline` is, or is the model or the prompt of alone."""
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise UserError(f"{twice} is named twice", where="--model")
-    if baseline is not None and baseline not in labels:
+    if baseline is None or baseline in labels:
+        return baseline or labels[0]
+    found = [label for label in labels if baseline in label.split(_DOT)]
+    if len(found) != 1:
         fix = f"the lines of the table: {', '.join(labels)}"
         raise UserError(f"no line is called {baseline!r}.{did_you_mean(baseline, labels)}", where="--baseline", fix=fix)
+    return found[0]
 
 
 def _lines(

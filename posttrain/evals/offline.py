@@ -50,6 +50,7 @@ def grade_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> 
     ]
     if bad:
         raise UserErrors(bad[:MAX_COMPLAINTS])
+    grader.ready()
     with progress("grading", len(placed)) as advance:
         return document(grade_all([telling(grader, advance)], completions, problems))
 

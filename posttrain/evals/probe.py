@@ -80,6 +80,7 @@ def probe_file(grader_file: Path, rows_file: Path, limit: int | None = None) -> 
     grader = build(settings, grader_file.parent)
     placed = [(problem_of(row), place) for row, place in read_rows(str(rows_file))]
     rows, refused = answers.read_golds(grader, placed)
+    grader.ready()
     judged = is_judged(settings)
     tried = answers.sample(rows, limit or (JUDGE_ROWS if judged else ROWS))
     batches = {

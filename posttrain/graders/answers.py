@@ -13,6 +13,7 @@ SPAN_CHARACTERS = 200
 _MARKER = re.compile(
     r"(?<!\#)\#{4}(?!\#)(?![*_\s]*(?:\d+[.):]\s+\S|[^\W\d_]{2}))"
     r"|(?i:(?:^[^\w\n]{0,9}|\b(?:the|my|final|correct)\ )answer[*_]{0,2}\s{0,3}[:=])"
+    r"|\bAnswer[*_]{0,2}\s{0,3}[:=]"
     r"|(?i:\banswer(?:\s{1,3}(?:to|for|of)\b[^.:=\n]{0,80}?\b|[*_]{0,2}\s{1,3})is\b)"
     r"|(?i:\bfinal\ answer\b[*_]{0,2}[ \t]{0,8}\n)"
     r"|^[>*_ \t]{0,8}A:",

@@ -93,7 +93,8 @@ class Grader:
 
     `gold` returns a completion that must pass, or None where none can be made, and raises BadProblem for a
     problem that cannot be graded. `parallel` is how many grades may and should be asked for at once. `parts` are the
-    names of the parts that each of its grades has, where they are always the same. `caution` is what speaks against it
+    names of the parts that each of its grades has, where they are always the same. `ready` raises UserError when what
+    it asks is not there, such as a judge; it comes after the problems were read. `caution` is what speaks against it
     as a reward, and empty where nothing is known to.
     """
 
@@ -104,6 +105,7 @@ class Grader:
     parallel: int = 1
     role: Role = "score"
     parts: tuple[str, ...] = ()
+    ready: Callable[[], object] = lambda: None
     caution: str = ""
 
 

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -104,13 +105,22 @@ def make_judge(
 
     `schema` is the reply as JSON Schema. `read` returns what one reply says, or a failure; `settle` the grade
     of what all replies say. An answer that cannot be right gets `lowest` without a question: none after its
-    thinking, or not the JSON that the templates ask for. Raises UserError when a first trial shows that the
+    thinking, or not the JSON that the templates ask for. Its `ready` raises UserError when a trial shows that the
     judge cannot be asked.
     """
     client = connect(endpoint_of(settings))
-    options = client.agree(_as_they_stand(settings), _options(settings, schema))
     templates = [text for message in settings.input for text in message.texts]
-    described = json.dumps([str(client.endpoint), options, settings.samples, schema, settings.model_dump(mode="json")])
+
+    @cache
+    def tried() -> dict[str, Any]:
+        return client.agree(_as_they_stand(settings), _options(settings, schema))
+
+    trying = threading.Lock()
+
+    def agreed() -> dict[str, Any]:
+        """Return the parameters that the judge takes, by one trial of a few tokens."""
+        with trying:
+            return tried()
 
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
         gold(problem)
@@ -121,6 +131,11 @@ def make_judge(
             asked = messages(settings.input, problem, sample, delimit=settings.delimit)
         except (NotInSample, RecursionError) as error:  # JSON can be too deep to be written again
             return Grade(lowest, False, str(error))
+        try:
+            options = agreed()
+        except UserError as error:
+            return failure("model_grader_server_error", error.message)
+        described = [str(client.endpoint), options, settings.samples, schema, settings.model_dump(mode="json")]
         key = hashlib.sha256(json.dumps([described, asked]).encode()).hexdigest()
         return once(key, lambda: _judged(client, asked, options, settings.samples, read, settle))
 
@@ -128,7 +143,8 @@ def make_judge(
         for template in templates:
             check_item(template, problem)
 
-    return Grader(settings.name or settings.type, settings.weight, grade, gold, parallel=settings.parallel)
+    name = settings.name or settings.type
+    return Grader(name, settings.weight, grade, gold, parallel=settings.parallel, ready=agreed)
 
 
 def _options(settings: JudgeSettings, schema: Mapping[str, Any]) -> list[dict[str, Any]]:

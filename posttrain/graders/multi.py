@@ -125,9 +125,13 @@ def make(settings: MultiSettings, base_dir: Path) -> Grader:
         golds = {grader.gold(problem) for grader in inner.values()}
         return golds.pop() if len(golds) == 1 else None
 
+    def ready() -> None:
+        for grader in inner.values():
+            grader.ready()
+
     cautions = [f"{grader.name}: {grader.caution}" for grader in inner.values() if grader.caution]
     name, caution = settings.name or settings.type, "; ".join(cautions)
-    return Grader(name, settings.weight, grade, gold, parallel, parts=tuple(inner), caution=caution)
+    return Grader(name, settings.weight, grade, gold, parallel, parts=tuple(inner), ready=ready, caution=caution)
 
 
 def _by_variable(graders: Any) -> dict[str, GraderSettings]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from posttrain.data.records import Problem
 from posttrain.errors import UserError, UserErrors, did_you_mean
@@ -19,6 +19,8 @@ from posttrain.recipe.yaml_lines import undotted
 
 if TYPE_CHECKING:
     from posttrain.data.load import Loaded
+
+T = TypeVar("T")
 
 _SHOWN = 10  # bad rows of one kind; the others are counted
 
@@ -179,6 +181,8 @@ def _check_graders(
             if len(bad) > _SHOWN:
                 more = f"{len(bad) - _SHOWN:,} more problems cannot be graded by {grader.name}"
                 errors.append(UserError(more, where=place(f"graders[{index}]")))
+            with _collected(errors):
+                _placed(grader.ready, place(f"graders[{index}]"))
             if problems:
                 report.append(f"grader {grader.name}: tried on {len(problems):,} problems")
             if grader.caution and grader.role == "score":
@@ -191,8 +195,13 @@ def _check_graders(
 
 
 def _build(settings: GraderSettings, where: str) -> Grader:
+    return _placed(lambda: build(settings, Path.cwd()), where)  # load_recipe made its paths absolute
+
+
+def _placed(work: Callable[[], T], where: str) -> T:
+    """Return what `work` returns; its UserError is placed at the grader."""
     try:
-        return build(settings, Path.cwd())  # load_recipe made its paths absolute
+        return work()
     except UserError as error:
         said = f"{error.where}: {error.message}" if error.where else error.message
         raise UserError(said, where=where, fix=error.fix) from None

@@ -341,6 +341,11 @@ def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, s
         if figure not in (*known, "reward", "parts_passed") and not figure.startswith("score/"):
             hint = did_you_mean(figure, [*known, "reward", "parts_passed"])
             wrong.append((f"eval.require.{figure}", f"there is no figure {figure!r}.{hint}"))
+        most = max(
+            bound or 0 for bound in (parts["eval"].require[figure].at_least, parts["eval"].require[figure].gain_above)
+        )
+        if most > 1 and figure.startswith(("pass", "maj", "parts")):
+            wrong.append((f"eval.require.{figure}", f"{most:g}: shares are from 0 to 1; 60% is 0.6"))
     if {"eval", "rollout"} <= parts.keys() and parts["rollout"].temperature == 0 and parts["eval"].samples > 1:
         wrong.append(("eval.samples", "greedy sampling gives the same completion each time: set samples: 1 and k: [1]"))
     return wrong

@@ -119,7 +119,7 @@ def test_every_line_is_kept_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFi
     kept = Path(first["models"][0]["samples_file"])
     half = kept.read_text().splitlines(keepends=True)[:5]  # two problems and a half
     kept.write_text("".join(half))
-    again = compare_models(path, ["base"], baseline="base · odd")
+    again = compare_models(path, ["base"], baseline="odd")
     assert kept.read_text().startswith("".join(half[:4]))
     figures = [{k: v for k, v in row.items() if k != "seconds"} for row in again["models"]]
     assert figures == [{k: v for k, v in row.items() if k != "seconds"} for row in first["models"]]
@@ -143,6 +143,7 @@ def test_unseen_looks_are_recorded(tmp_path: Path, capsys: pytest.CaptureFixture
         ({}, ["base"], "bse · plain", r"no line is called 'bse · plain'\. Did you mean 'base · plain'"),
         ({"eval": {"group_by": "topc"}}, [], None, r"eval\.group_by: no field 'topc'"),
         ({"eval": {"require": {"pass@1": {"gain_above": 0}}}}, [], None, r"eval\.require\.pass@1: gain_above compares"),
+        ({"eval": {"require": {"pass@1": {"at_least": 60}}}}, [], None, r"60: shares are from 0 to 1; 60% is 0\.6"),
         ({"eval": {"require": {"pass@9": {"at_least": 0}}}}, [], None, r"no figure 'pass@9'\. Did you mean 'pass@"),
         ({"rollout": {"temperature": 0}}, [], None, "greedy sampling gives the same completion"),
         ({"eval": {"prompts": [{"name": "a", "template": "no"}]}}, [], None, r"write \{prompt\} where it belongs"),

@@ -137,3 +137,13 @@ def test_a_or_b_names_both() -> None:
     for text in ("A or B", "It is A or B.", "Answer: A and B"):
         assert final_letter(text) == (None, "conflicting answers"), text
     assert final_letter("A dog barks at B") == ("B", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Answer: A\nWait. Answer: B", "Answer: A, Answer: B, Answer: C", "Answer: A or Answer: B", "Answer: A; Answer: B"],
+)
+def test_hedging_on_one_line_does_not_pay(text: str) -> None:
+    for answer in "AB":
+        grade = GRADER.grade(text, {"answer": answer})
+        assert (grade.passed, grade.note) == (False, "conflicting answers")

@@ -28,7 +28,9 @@ PROBLEM = {"answer": "Paris"}
 
 def judge(server: Any, **settings: Any) -> Grader:
     own = {"base_url": server.base_url, "model": "m", "input": INPUT, "timeout_seconds": 2, "max_retries": 0}
-    return build(PARSE.validate_python({"type": "score_model", **own, **settings}), Path())
+    grader = build(PARSE.validate_python({"type": "score_model", **own, **settings}), Path())
+    grader.ready()
+    return grader
 
 
 def test_the_score_is_the_judges(chat_server) -> None:
@@ -320,4 +322,5 @@ def test_transformers_serve_is_a_judge(transformers_server: tuple[str, str]) -> 
     grade = grader.grade("Rome", PROBLEM)
     assert error_kind(grade.error) == "model_grader_parse_error"
     with pytest.raises(UserError, match=r"(?s)HTTP 400.*pinned.*the model's name"):
-        build(PARSE.validate_python({"type": "score_model", "base_url": url, "model": "x", "input": INPUT}), Path())
+        other = {"type": "score_model", "base_url": url, "model": "x", "input": INPUT}
+        build(PARSE.validate_python(other), Path()).ready()

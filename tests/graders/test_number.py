@@ -142,3 +142,11 @@ def test_every_gsm8k_reference_passes(shared_data: Path, name: str) -> None:
     with gzip.open(shared_data / f"math/{name}.jsonl.gz", "rt") as file:
         for row in map(json.loads, file):
             assert GRADER.grade(row["answer"], row).passed
+
+
+@pytest.mark.parametrize(
+    "text", ["Answer: 1, Answer: 2", "Answer: 1. Answer: 2", "Answer: 1\nWait. Answer: 2", "Answer: 1\nAnswer: 2"]
+)
+def test_hedging_on_one_line_does_not_pay(text: str) -> None:
+    grade = GRADER.grade(text, {"answer": 1})
+    assert (grade.passed, grade.note) == (False, "conflicting answers")
