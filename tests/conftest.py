@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def chat_server() -> Iterator[ChatServer]:
     server.kill()
 
 
-@pytest.fixture(scope="session")
-def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The URL of `transformers serve` with the built-in model, and the name that it knows the model by."""
+@contextmanager
+def transformers_serve(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, str]]:
+    """Run `transformers serve` with the built-in model; give the process, its URL and the name of its model."""
     pytest.importorskip("fastapi")
     model = str(REPOSITORY / "posttrain" / "builtin" / "tiny")
     with socket.socket() as free:
@@ -71,7 +72,6 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", model]
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    log = tmp_path_factory.mktemp("serve") / "log"
     with log.open("w") as file:
         environ = os.environ | {"HF_HUB_OFFLINE": "1"}
         process = subprocess.Popen([*command, *options], stdout=file, stderr=file, env=environ)
@@ -85,10 +85,24 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
                 time.sleep(0.5)
         else:
             pytest.fail(f"transformers serve did not start:\n{log.read_text()}")
-        yield f"http://127.0.0.1:{port}/v1", model
+        yield process, f"http://127.0.0.1:{port}/v1", model
     finally:
         process.terminate()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The URL of `transformers serve` with the built-in model, and the name that it knows the model by."""
+    with transformers_serve(tmp_path_factory.mktemp("serve") / "log") as (_, url, model):
+        yield url, model
+
+
+@pytest.fixture
+def doomed_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, str]]:
+    """The same, with its process, for a test that kills it."""
+    with transformers_serve(tmp_path / "serve.log") as server:
+        yield server
