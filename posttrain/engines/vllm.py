@@ -1,4 +1,4 @@
-"""Sampling with vLLM, in this process: for a GPU, and for models that transformers decodes slowly.
+"""Sampling with vLLM, in this process: which is made for GPUs.
 
 vLLM draws each completion with a generator of its own, so a completion depends, up to rounding, on the seed, its
 prompt and its number alone. They are not the draws of the transformers engine, which inverts other random numbers.
@@ -132,6 +132,7 @@ class _Loaded:
                 max_num_seqs=self._rows,
                 generation_config="vllm",  # what samples is the recipe, not the model's own settings
                 enforce_eager=not torch.cuda.is_available(),  # compiling takes longer than most looks on a CPU
+                use_tqdm_on_load=False,
                 trust_remote_code=False,
             )
 
@@ -162,7 +163,7 @@ def _finished(core: Any, rows: Sequence[Row], sampling: Sampling, end: End) -> I
                 yield row
     finally:
         if running:
-            core.abort_request(list(running), internal=False)
+            core.abort_request(list(running))
 
 
 def _parameters(row: Row, sampling: Sampling, end: End) -> Any:
