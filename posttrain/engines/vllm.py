@@ -30,6 +30,7 @@ _ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "4",  # GiB, without a GPU; left out, vLLM wants nearly all memory
 }
 
 
@@ -38,13 +39,13 @@ def check(parent: Parent) -> None:
     if not parent.is_plain:
         what = "a GGUF file" if parent.gguf_file else "an adapter"
         raise UserError(
-            f"rollout.engine: vllm takes whole models, and {parent.name} is {what}",
+            f"vllm takes whole models, and {parent.name} is {what}",
             where="rollout.engine",
             fix="merge it into a model directory, or use rollout.engine: transformers",
         )
     if find_spec("vllm") is None:
         raise UserError(
-            "rollout.engine: vllm needs the package vllm",
+            "needs the package vllm, which is not installed",
             where="rollout.engine",
             fix='install it with: pip install "posttrain[vllm]"',
         )
@@ -130,6 +131,9 @@ class _Loaded:
                 dtype=self._dtype,
                 max_model_len=self._length,
                 max_num_seqs=self._rows,
+                # A prompt that is cut takes random numbers for each piece, and vLLM can rewind only a GPU's.
+                enable_chunked_prefill=False,
+                max_num_batched_tokens=max(self._length, self._rows, _LENGTH),
                 generation_config="vllm",  # what samples is the recipe, not the model's own settings
                 enforce_eager=not torch.cuda.is_available(),  # compiling takes longer than most looks on a CPU
                 use_tqdm_on_load=False,
