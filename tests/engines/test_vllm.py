@@ -147,8 +147,8 @@ def test_draws_depend_on_the_seed_and_the_prompt_alone(both: Both) -> None:
         assert dict(engine(both.prompts, DRAWN)) == first
     assert all(len({completion.text for completion in group}) > 1 for group in first.values())
     with both.engine() as another:  # more tokens of prompts at once than vLLM takes in one step
-        many = dict(another(both.prompts, dataclasses.replace(DRAWN, samples=100, batch_size=400)))
-        assert sum(len(prompt.ids) for prompt in both.prompts) * 100 > 8192
+        many = dict(another(both.prompts, dataclasses.replace(DRAWN, samples=150, batch_size=600)))
+        assert sum(len(prompt.ids) for prompt in both.prompts) * 150 > 8192
         assert {index: group[:4] for index, group in many.items()} == first
 
 
