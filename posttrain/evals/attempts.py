@@ -13,7 +13,7 @@ from posttrain.data.formats.problem import problem_row
 from posttrain.data.load import load_data
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import not_sampled, training_sampling
-from posttrain.evals.candidate import candidate, check_endpoint, open_candidate
+from posttrain.evals.candidate import candidate, check_candidate, open_candidate
 from posttrain.evals.look import draws_digest, file_name, graders_digest, take_look
 from posttrain.evals.selection import feedback_rows, imitation_rows, preference_rows
 from posttrain.evals.signal import SignalLook, render, signal_of, teaches
@@ -61,21 +61,22 @@ def attempt(
         print(note, file=sys.stderr)
     settings = train_settings(recipe)
     sampling = training_sampling(recipe, settings, samples=samples or settings["num_generations"], seed=recipe.seed)
-    check_endpoint(chosen, sampling)
+    check_candidate(chosen, recipe, sampling)
     for note in not_sampled(settings):
         print(note, file=sys.stderr)
     folder = Path(out or f"{recipe.out}-{suffix}")
     name = f"{file_name(recipe.model.path)}-{draws_digest(chosen, recipe, sampling)}"
-    graded = take_look(
-        open_candidate(chosen, recipe),
-        problems,
-        build_all(recipe.graders, Path.cwd()),
-        sampling,
-        label=suffix,
-        keep=folder / directory.SAMPLES / f"{name}.jsonl",
-        graded_by=graders_digest(recipe),
-        max_errors=recipe.rollout.max_grader_errors,
-    )
+    with open_candidate(chosen, recipe) as opened:
+        graded = take_look(
+            opened,
+            problems,
+            build_all(recipe.graders, Path.cwd()),
+            sampling,
+            label=suffix,
+            keep=folder / directory.SAMPLES / f"{name}.jsonl",
+            graded_by=graders_digest(recipe),
+            max_errors=recipe.rollout.max_grader_errors,
+        )
     summarize(graded, [1])  # refuses a look without any verdict
     return Attempts(graded, settings["num_generations"], folder, recipe.model.path)
 

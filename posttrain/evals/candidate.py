@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,36 +58,49 @@ def candidate(name: str, loaded: LoadedRecipe) -> Candidate:
     return Candidate(name, parse_endpoint(name) or resolve(name, where="--model"))
 
 
-def check_endpoint(chosen: Candidate, sampling: Sampling) -> None:
-    """Raise UserError when the candidate is behind an endpoint that does not answer or does not take the sampling."""
+def check_candidate(chosen: Candidate, recipe: Recipe, sampling: Sampling) -> None:
+    """Raise UserError when the candidate is behind an endpoint that does not answer or does not take the sampling,
+    or when the recipe's engine is not there or cannot take it."""
     if isinstance(chosen.source, Endpoint):
         from posttrain.engines.endpoint import agreed
 
         agreed(chosen.source, sampling)
+    elif recipe.rollout.engine == "vllm":
+        from posttrain.engines import vllm
+
+        vllm.check(chosen.source)
 
 
-def open_candidate(chosen: Candidate, recipe: Recipe) -> Opened:
-    """Load the model for sampling, or reach its endpoint."""
+@contextmanager
+def open_candidate(chosen: Candidate, recipe: Recipe) -> Iterator[Opened]:
+    """Load the model for sampling, or reach its endpoint; at the end let go of it."""
     if isinstance(chosen.source, Endpoint):
         from posttrain.engines.endpoint import engine as endpoint_engine
 
-        return Opened(endpoint_engine(chosen.source), _messages)
+        yield Opened(endpoint_engine(chosen.source), _messages)
+        return
     from posttrain.data.tokenize import tokenize_problems
-    from posttrain.engines.transformers import engine
     from posttrain.evals.held_out import prompts_of
     from posttrain.model.tokenizer import load_tokenizer
     from posttrain.stages.terminal import quiet
 
     quiet()
     tokenizer = load_tokenizer(chosen.source, recipe.model)
-    model = _load_for_sampling(chosen.source, recipe.model, tokenizer)
 
     def prompts(problems: Sequence[Problem]) -> tuple[list[int], list[Prompt]]:
         done = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
         kept = [row["index"] for row in done.rows]
         return kept, prompts_of([problems[i] for i in kept], [row["prompt_ids"] for row in done.rows])
 
-    return Opened(engine(model, tokenizer), prompts)
+    if recipe.rollout.engine == "vllm":
+        from posttrain.engines import vllm
+
+        with vllm.engine(chosen.source, _dtype(recipe.model), tokenizer) as sample:
+            yield Opened(sample, prompts)
+        return
+    from posttrain.engines.transformers import engine
+
+    yield Opened(engine(_load_for_sampling(chosen.source, recipe.model, tokenizer), tokenizer), prompts)
 
 
 def _messages(problems: Sequence[Problem]) -> tuple[list[int], list[Prompt]]:
@@ -98,9 +112,14 @@ def _load_for_sampling(parent: Parent, settings: Model, tokenizer: Any) -> Any:
     """Return the model in the dtype it computes in, on the GPU where there is one: nothing is trained here."""
     import torch
 
-    from posttrain.model.load import compute_dtype, load_model
+    from posttrain.model.load import load_model
 
-    dtype = str(compute_dtype(settings)).removeprefix("torch.")
-    to_sample = settings.model_copy(update={"dtype": dtype, "lora": None, "save": "merged"})
+    to_sample = settings.model_copy(update={"dtype": _dtype(settings), "lora": None, "save": "merged"})
     model: Any = load_model(parent, to_sample, tokenizer)
     return model.to("cuda") if torch.cuda.is_available() and not settings.load_in_4bit else model
+
+
+def _dtype(settings: Model) -> str:
+    from posttrain.model.load import compute_dtype
+
+    return str(compute_dtype(settings)).removeprefix("torch.")

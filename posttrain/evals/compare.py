@@ -13,7 +13,7 @@ from posttrain.data.load import load_data
 from posttrain.data.records import Chat, Problem
 from posttrain.engines.sampling import Sampling, sampling_of
 from posttrain.errors import UserError, did_you_mean
-from posttrain.evals.candidate import Candidate, candidate, check_endpoint, open_candidate
+from posttrain.evals.candidate import Candidate, candidate, check_candidate, open_candidate
 from posttrain.evals.prompting import asked_as, read_shots, refuse_shown
 from posttrain.evals.unseen import record_look
 from posttrain.recipe.check import check_groups, check_problems
@@ -68,7 +68,7 @@ def compare_models(
     check_problems(loaded, problems)
     sampling = sampling_of(recipe, max_new_tokens=MAX_NEW_TOKENS, seed=recipe.seed)
     for chosen in candidates:
-        check_endpoint(chosen, sampling)
+        check_candidate(chosen, recipe, sampling)
     lines = [line for chosen in candidates for line in _lines(chosen, recipe, sampling, problems, variants, part)]
     if unseen:
         _record(recipe, [chosen for chosen in candidates for _ in variants], lines)
@@ -140,42 +140,43 @@ def _lines(
     from posttrain.evals.summary import summarize
     from posttrain.graders import build_all, part_names
 
-    opened = open_candidate(chosen, recipe)
     graders = build_all(recipe.graders, Path.cwd())
     graded_by = graders_digest(recipe)
     lines = []
-    for variant, shots in variants:
-        label = _label(chosen.label, variant)
-        started = time.monotonic()
-        asked = [asked_as(variant, shots, problem) for problem in problems] if variant else list(problems)
-        name = f"{part}-{file_name(label)}"
-        samples = Path(recipe.out or "") / directory.SAMPLES / f"{name}-{draws_digest(chosen, recipe, sampling)}.jsonl"
-        graded = take_look(
-            opened,
-            asked,
-            graders,
-            sampling,
-            label=f"eval {label}",
-            keep=samples if recipe.out else None,
-            graded_by=graded_by,
-            max_errors=recipe.rollout.max_grader_errors,
-        )
-        look = summarize(graded, recipe.eval.k, parts=part_names(graders), group_by=recipe.eval.group_by)
-        row = {
-            "label": label,
-            "model": chosen.label,
-            "prompt": variant.name if variant else "",
-            "path": chosen.path,
-            "digest": chosen.digest,
-            "part": part,
-            "left_out": len(problems) - len(graded),
-            "seconds": round(time.monotonic() - started, 1),
-            **_figures(look),
-        }
-        if recipe.out:
-            row["samples_file"] = str(samples)
-            directory.write_json(Path(recipe.out) / f"{name}.json", row)
-        lines.append(_line(row, look, graded, list(problems), asked))
+    with open_candidate(chosen, recipe) as opened:
+        for variant, shots in variants:
+            label = _label(chosen.label, variant)
+            started = time.monotonic()
+            asked = [asked_as(variant, shots, problem) for problem in problems] if variant else list(problems)
+            name = f"{part}-{file_name(label)}"
+            drawn = draws_digest(chosen, recipe, sampling)
+            samples = Path(recipe.out or "") / directory.SAMPLES / f"{name}-{drawn}.jsonl"
+            graded = take_look(
+                opened,
+                asked,
+                graders,
+                sampling,
+                label=f"eval {label}",
+                keep=samples if recipe.out else None,
+                graded_by=graded_by,
+                max_errors=recipe.rollout.max_grader_errors,
+            )
+            look = summarize(graded, recipe.eval.k, parts=part_names(graders), group_by=recipe.eval.group_by)
+            row = {
+                "label": label,
+                "model": chosen.label,
+                "prompt": variant.name if variant else "",
+                "path": chosen.path,
+                "digest": chosen.digest,
+                "part": part,
+                "left_out": len(problems) - len(graded),
+                "seconds": round(time.monotonic() - started, 1),
+                **_figures(look),
+            }
+            if recipe.out:
+                row["samples_file"] = str(samples)
+                directory.write_json(Path(recipe.out) / f"{name}.json", row)
+            lines.append(_line(row, look, graded, list(problems), asked))
     return lines
 
 

@@ -72,7 +72,10 @@ def draws_digest(chosen: Candidate, recipe: Recipe, sampling: Sampling) -> str:
     load = {key: value for key, value in dumped["model"].items() if key not in _NOT_LOADED}
     template = directory.file_digests(dumped).get("model.chat_template")
     how = {key: value for key, value in vars(sampling).items() if key != "batch_size"}
-    return short_digest({"model": chosen.digest, "load": load, "template": template, "sampling": how})
+    drawn = {"model": chosen.digest, "load": load, "template": template, "sampling": how}
+    if recipe.rollout.engine == "vllm":
+        drawn["engine"] = "vllm"  # whose draws are others
+    return short_digest(drawn)
 
 
 def short_digest(document: Mapping[str, Any]) -> str:

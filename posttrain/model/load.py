@@ -238,9 +238,7 @@ def _set_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
     """Make generation stop at the end of a turn, pad with the tokenizer's token, and keep the generation
     settings such that transformers agrees to save them."""
     generation = model.generation_config
-    own = generation.eos_token_id
-    ids = [*stop_token_ids(tokenizer), *([] if own is None else [own] if isinstance(own, int) else own)]
-    generation.eos_token_id = list(dict.fromkeys(ids))
+    generation.eos_token_id = stop_token_ids(tokenizer, generation.eos_token_id)
     generation._from_model_config = False  # else generate() makes it anew from the model's configuration
     generation.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
     sampling = ("temperature", "top_p", "top_k", "min_p")

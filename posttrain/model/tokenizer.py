@@ -62,13 +62,13 @@ def _source(parent: Parent) -> dict[str, Any]:
     return source | ({"gguf_file": parent.gguf_file} if parent.gguf_file else {})
 
 
-def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids that end an assistant turn: the token the chat template ends one with, then the
-    tokenizer's eos.
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase, own: int | list[int] | None = None) -> list[int]:
+    """Return the ids that end an assistant turn: the token the chat template ends one with, the tokenizer's
+    eos, then the model's `own`, from its generation config.
 
     Raises UserError when the template cannot render a chat, or ends turns with no token of its own.
     """
-    ids = [end_of_turn_id(tokenizer), tokenizer.eos_token_id]
+    ids = [end_of_turn_id(tokenizer), tokenizer.eos_token_id, *([own] if isinstance(own, int) else own or ())]
     return list(dict.fromkeys(i for i in ids if i is not None))
 
 

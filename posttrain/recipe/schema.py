@@ -124,8 +124,10 @@ class Data(Section):
 class Rollout(Section):
     """How completions are sampled for held-out problems; for training, TRL's sampling keys are in train."""
 
-    engine: Literal["auto", "transformers"] = Field(
-        default="auto", description="What samples; auto takes transformers."
+    engine: Literal["auto", "transformers", "vllm"] = Field(
+        default="auto",
+        description="What samples; auto takes transformers. vllm is for eval: training, `signal` and `sample` use "
+        "transformers.",
     )
     batch_size: int = Field(default=128, ge=1, description="Completions decoded together.")
     temperature: float = Field(default=1.0, ge=0, description="0: greedy.")
@@ -308,6 +310,7 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
     if stage in ("rlvr", "eval") and "graders" in parts and not parts["graders"]:
         wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
     wrong += _misfits_of_looks(stage, parts)
+    wrong += _misfits_of_vllm(stage, parts)
     if "eval" in parts and "data" in parts and (best_by := parts["eval"].best_by):
         held_out = held_out_metrics(stage, parts["eval"], with_problems=bool(parts["data"].problems))
         sampled = best_by in held_out_metrics("rlvr", parts["eval"])
@@ -348,6 +351,23 @@ def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, s
             wrong.append((f"eval.require.{figure}", f"{most:g}: shares are from 0 to 1; 60% is 0.6"))
     if {"eval", "rollout"} <= parts.keys() and parts["rollout"].temperature == 0 and parts["eval"].samples > 1:
         wrong.append(("eval.samples", "greedy sampling gives the same completion each time: set samples: 1 and k: [1]"))
+    return wrong
+
+
+def _misfits_of_vllm(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for what does not go with `rollout.engine: vllm`."""
+    if "rollout" not in parts or parts["rollout"].engine != "vllm":
+        return []
+    wrong: list[tuple[str, str]] = []
+    if stage != "eval":
+        message = f"vllm samples in eval recipes alone: in {stage}, `signal` and `sample` leave it out (transformers)"
+        wrong.append(("rollout.engine", message))
+    if 0 < parts["rollout"].temperature < 0.01:
+        wrong.append(("rollout.temperature", "vllm takes 0 (greedy), or 0.01 and more"))
+    if "model" in parts and parts["model"].attention != "auto":
+        wrong.append(("model.attention", "vllm chooses its attention itself: leave it out"))
+    if "model" in parts and parts["model"].load_in_4bit:
+        wrong.append(("model.load_in_4bit", "is not for vllm: use `rollout.engine: transformers`"))
     return wrong
 
 

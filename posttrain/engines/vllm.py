@@ -1,0 +1,203 @@
+"""Sampling with vLLM, in this process: which is made for GPUs.
+
+vLLM draws each completion with a generator of its own, so a completion depends, up to rounding, on the seed, its
+prompt and its number alone. They are not the draws of the transformers engine, which inverts other random numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from posttrain.engines.rows import End, Row
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling, seed_of
+from posttrain.errors import UserError
+from posttrain.model.reading import reading
+from posttrain.model.resolve import Parent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_LENGTH = 8192  # tokens of prompt and completion to make room for; more where they need it, which takes a new engine
+
+# What vLLM reads when it is imported. In one process it schedules the same each time, so rounding repeats too.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "4",  # GiB, without a GPU; left out, vLLM wants nearly all memory
+}
+
+
+def check(parent: Parent) -> None:
+    """Raise UserError when vLLM is not installed, or cannot take this model as it lies there."""
+    if not parent.is_plain:
+        what = "a GGUF file" if parent.gguf_file else "an adapter"
+        raise UserError(
+            f"vllm takes whole models, and {parent.name} is {what}",
+            where="rollout.engine",
+            fix="merge it into a model directory, or use rollout.engine: transformers",
+        )
+    if find_spec("vllm") is None:
+        raise UserError(
+            "needs the package vllm, which is not installed",
+            where="rollout.engine",
+            fix='install it with: pip install "posttrain[vllm]"',
+        )
+
+
+@contextmanager
+def engine(parent: Parent, dtype: str, tokenizer: PreTrainedTokenizerBase) -> Iterator[Engine]:
+    """Give the engine that samples from a plain model in this dtype, which vLLM loads at the first prompt; its memory
+    is given back at the end."""
+    loaded = _Loaded(parent, dtype)
+    stops = frozenset(_stop_tokens(parent, tokenizer))
+
+    def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+        # Greedy samples of a prompt are all the same.
+        drawn = sampling.samples if sampling.temperature > 0 else 1
+        rows = [
+            Row(index, number, prompt.ids, seed_of(prompt, number, sampling.seed))
+            for index, prompt in enumerate(prompts)
+            for number in range(drawn)
+        ]
+        end = End(stops, sampling.stop, sampling.max_new_tokens, tokenizer)
+        groups: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
+        llm = loaded.with_room(max((len(row.ids) for row in rows), default=0), sampling)
+        for row in _finished(llm.llm_engine, rows, sampling, end):
+            group = groups[row.index]
+            group[row.sample] = end.completion(row)
+            if len(group) == drawn:
+                yield row.index, [group[number % drawn] for number in range(sampling.samples)]
+
+    try:
+        yield sample
+    finally:
+        loaded.close()
+
+
+class _Loaded:
+    """The model in vLLM, which must know when it loads one how long and how many its rows will be."""
+
+    def __init__(self, parent: Parent, dtype: str) -> None:
+        self._parent, self._dtype = parent, dtype
+        self._length = self._rows = 0
+        self._llm: Any = None
+
+    def with_room(self, longest: int, sampling: Sampling) -> Any:
+        """Return the ``vllm.LLM``, loaded anew if it has too little room: `longest` is the longest prompt's tokens.
+
+        Raises UserError for a prompt that fills the model's context.
+        """
+        most, needed = self._context(), longest + sampling.max_new_tokens
+        if longest >= most:
+            raise UserError(
+                f"a prompt has {longest:,} tokens, and {self._parent.name} takes {most:,} with the completion",
+                where="rollout.max_prompt_tokens",
+                fix=f"set it below {most}: problems with longer prompts are then left out",
+            )
+        if needed > most:
+            print(f"vllm ends completions where prompt and completion together have {most:,} tokens", file=sys.stderr)
+        if self._llm is None or min(needed, most) > self._length or sampling.batch_size > self._rows:
+            self.close()
+            self._length, self._rows = min(most, max(needed, _LENGTH)), sampling.batch_size
+            self._llm = self._load()
+        return self._llm
+
+    def _context(self) -> int:
+        """Return how many tokens the model was made for."""
+        from transformers import AutoConfig
+
+        with reading(self._parent):
+            config = AutoConfig.from_pretrained(self._parent.path, revision=self._parent.revision or "main")
+        return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or sys.maxsize
+
+    def _load(self) -> Any:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import torch
+        from vllm import LLM
+
+        with reading(self._parent):
+            return LLM(
+                self._parent.path,
+                revision=self._parent.revision,
+                tokenizer_revision=self._parent.revision,
+                dtype=self._dtype,
+                max_model_len=self._length,
+                max_num_seqs=self._rows,
+                # A prompt that is cut takes random numbers for each piece, and vLLM can rewind only a GPU's.
+                enable_chunked_prefill=False,
+                max_num_batched_tokens=max(self._length, self._rows, _LENGTH),
+                generation_config="vllm",  # what samples is the recipe, not the model's own settings
+                enforce_eager=not torch.cuda.is_available(),  # compiling takes longer than most looks on a CPU
+                use_tqdm_on_load=False,
+                trust_remote_code=False,
+            )
+
+    def close(self) -> None:
+        """Free the model and its cache; another may be loaded then."""
+        if self._llm is None:
+            return
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        cleanup_dist_env_and_memory()
+
+
+def _finished(core: Any, rows: Sequence[Row], sampling: Sampling, end: End) -> Iterator[Row]:
+    """Yield the rows as they end. At most ``sampling.batch_size`` are decoded together."""
+    waiting, running = deque(rows), dict[str, Row]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < sampling.batch_size:
+                row = waiting.popleft()
+                name = f"{row.index}-{row.sample}"
+                core.add_request(name, {"prompt_token_ids": list(row.ids)}, _parameters(row, sampling, end))
+                running[name] = row
+            for output in core.step():
+                row = running.pop(output.request_id)
+                any(end.take(row, token) for token in output.outputs[0].token_ids)  # up to its end, as we read it
+                yield row
+    finally:
+        if running:
+            core.abort_request(list(running))
+
+
+def _parameters(row: Row, sampling: Sampling, end: End) -> Any:
+    """Return one row's ``vllm.SamplingParams``. Only its tokens are read: the text is ours, as with every engine."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=row.seed,
+        max_tokens=sampling.max_new_tokens,
+        stop=list(end.strings) or None,
+        stop_token_ids=sorted(end.tokens),
+        ignore_eos=True,  # those above are all
+        detokenize=bool(end.strings),
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _stop_tokens(parent: Parent, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return what a loaded model's generation config would stop at (`load_model`), without the model."""
+    from transformers import AutoConfig, GenerationConfig
+
+    from posttrain.model.tokenizer import stop_token_ids
+
+    revision = parent.revision or "main"
+    with reading(parent):
+        try:
+            settings = GenerationConfig.from_pretrained(parent.path, revision=revision)
+        except OSError:  # it has none
+            settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(parent.path, revision=revision))
+    return stop_token_ids(tokenizer, settings.eos_token_id)
