@@ -229,7 +229,7 @@ def test_the_command_shows_no_key(chat_server, tmp_path: Path) -> None:
 
     chat_server.script({}, {"key": "other"})
     failed, refused, traced = grade("--json"), grade(), grade("--debug")
-    assert failed.returncode == 0 and "model_grader_server_error: HTTP 401" in failed.stdout
+    assert failed.returncode == 2 and "model_grader_server_error: HTTP 401" in failed.stdout
     assert refused.returncode == 2
     assert "Traceback" in traced.stderr
     for done in (refused, traced):
