@@ -43,7 +43,7 @@ def confine(layers: Layers, limits: Mapping[str, int], descriptors: Mapping[int,
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if layers.namespaces:
-        namespaces.private_tmp(limits["file_bytes"])
+        namespaces.private_tmp(limits["file_bytes"], layers.readable)
     os.chdir(tmp)
     kept = _place(descriptors, keep)
     _limit(limits, layers.max_tasks)

@@ -23,6 +23,7 @@ _MNT_DETACH = 2
 _RDONLY, _NOSUID, _NODEV = 1, 2, 4  # mount_setattr's attributes
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _PR_SET_PDEATHSIG = 1
+_OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
@@ -83,10 +84,24 @@ def fork_in_new_pid_namespace(here: int) -> int:
     return child
 
 
-def private_tmp(size_bytes: int) -> None:
-    """Give this process a /tmp that no other sees and that holds at most so much."""
+def private_tmp(size_bytes: int, readable: Sequence[str]) -> None:
+    """Give this process a /tmp that no other sees and that holds at most so much, beside what is readable there: an
+    environment of packages may lie in /tmp."""
     kernel.call("unshare", _NEWNS | _NEWIPC)
+    covered = [place for place, _ in _places(readable) if place.startswith("/tmp/")]
+    trees = [(place, os.path.isdir(place), _detached(place)) for place in covered]
     _mount("tmpfs", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={size_bytes},nr_inodes=4096,mode=1777")
+    for place, is_directory, tree in trees:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).mkdir(exist_ok=True) if is_directory else Path(place).touch()
+        kernel.call("move_mount", tree, b"", _AT_FDCWD, place.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
+        os.close(tree)
+
+
+def _detached(place: str) -> int:
+    """Return a descriptor of what is mounted there, which can be put in another place once it is covered."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
+    return kernel.call("open_tree", _AT_FDCWD, place.encode(), flags)
 
 
 def _end_with(child: int) -> None:
