@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
@@ -24,21 +24,43 @@ SAME_ONCE_CUT = "differed only after max_length"
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Token rows; how many of how many were kept, left out (by reason) and cut; the same as a sentence."""
+    """Token rows of `total` records: how many were left out (by reason), cut, and given another prompt's end."""
 
     rows: list[dict[str, Any]]
-    kept: int
     total: int
-    dropped: dict[str, int]
-    truncated: int
-    summary: str
+    dropped: Counter[str] = field(default_factory=Counter)
+    truncated: int = 0
+    reshaped: int = 0
+
+    @property
+    def kept(self) -> int:
+        return len(self.rows)
+
+    @property
+    def summary(self) -> str:
+        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 45 had no trained token``."""
+        return summary_of(self.kept, self.total, self.dropped, self.truncated, self.reshaped)
+
+
+def summary_of(kept: int, total: int, dropped: Mapping[str, int], truncated: int, reshaped: int) -> str:
+    """One line: how many of how many rows were kept, how many were cut, and why the others were left out."""
+    said = [f"{truncated:,} truncated"] if truncated else []
+    said += [f"{count:,} {why}" for why, count in dropped.items()]
+    said += [f"{reshaped:,} with a prompt that the template ends otherwise before an answer"] if reshaped else []
+    return f"kept {kept:,} of {total:,}" + (": " + ", ".join(said) if said else "")
+
+
+def refuse_nothing_kept(done: Tokenized) -> None:
+    """Raise UserError, with the reasons, when there were records and none of them is left to train on."""
+    if done.total and not done.kept:
+        raise UserError(f"no row is left to train on: {done.summary}", fix="Raise the length limit.")
 
 
 def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None) -> Tokenized:
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
     Rows are cut to their first `max_length` tokens, and left out where no trained token remains.
-    Raises UserError for a row whose trained part cannot be found, and if no row remains.
+    Raises UserError for a row whose trained part cannot be found.
     """
     turns = probe_turns(tokenizer)
     rendered = [trained_spans(tokenizer, record, turns) for record in records]
@@ -50,7 +72,7 @@ def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, 
             continue
         truncated += max_length is not None and len(ids) > max_length
         rows.append({"input_ids": ids[:max_length], "labels": labels[:max_length]})
-    return _tokenized(rows, len(records), dropped, truncated=truncated)
+    return Tokenized(rows, len(records), dropped, truncated=truncated)
 
 
 def tokenize_preferences(
@@ -83,7 +105,7 @@ def tokenize_preferences(
             truncated += max_length is not None and max(len(chosen), len(rejected)) > max_length
             reshaped += shared < len(prompt)
             rows.append(row)
-    return _tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
+    return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
 def tokenize_feedback(
@@ -108,7 +130,7 @@ def tokenize_feedback(
         truncated += max_length is not None and len(answered) > max_length
         reshaped += shared < len(prompt)
         rows.append({"prompt_ids": prompt[:shared], "completion_ids": answered[shared:], "label": record.label})
-    return _tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
+    return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
 def tokenize_problems(
@@ -125,7 +147,7 @@ def tokenize_problems(
             dropped[f"had a prompt above {max_prompt_tokens:,} tokens"] += 1
         else:
             rows.append({"prompt_ids": ids, "index": index})
-    return _tokenized(rows, len(records), dropped)
+    return Tokenized(rows, len(records), dropped)
 
 
 def _prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, place: str) -> str:
@@ -189,13 +211,11 @@ def _common(left: Ids, right: Ids) -> int:
     return next((at for at, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), len(right))
 
 
-def _tokenized(
-    rows: list[dict[str, Any]], total: int, dropped: Counter[str], *, truncated: int = 0, reshaped: int = 0
-) -> Tokenized:
-    said = [f"{truncated:,} truncated"] if truncated else []
-    said += [f"{count:,} {why}" for why, count in dropped.items()]
-    said += [f"{reshaped:,} with a prompt that the template ends otherwise before an answer"] if reshaped else []
-    summary = f"kept {len(rows):,} of {total:,}" + (": " + ", ".join(said) if said else "")
-    if total and not rows:
-        raise UserError(f"no row is left to train on: {summary}", fix="Raise the length limit.")
-    return Tokenized(rows, len(rows), total, dict(dropped), truncated, summary)
+# What makes a stage's token rows; rlvr's and eval's are the prompts.
+OF_STAGE: dict[str, Callable[..., Tokenized]] = {
+    "sft": tokenize_chats,
+    "dpo": tokenize_preferences,
+    "kto": tokenize_feedback,
+    "rlvr": tokenize_problems,
+    "eval": tokenize_problems,
+}

@@ -79,7 +79,7 @@ def open_candidate(chosen: Candidate, recipe: Recipe) -> Iterator[Opened]:
 
         yield Opened(endpoint_engine(chosen.source), _messages)
         return
-    from posttrain.data.tokenize import tokenize_problems
+    from posttrain.data.tokenize import refuse_nothing_kept, tokenize_problems
     from posttrain.evals.held_out import prompts_of
     from posttrain.model.tokenizer import load_tokenizer
     from posttrain.stages.terminal import quiet
@@ -89,6 +89,7 @@ def open_candidate(chosen: Candidate, recipe: Recipe) -> Iterator[Opened]:
 
     def prompts(problems: Sequence[Problem]) -> tuple[list[int], list[Prompt]]:
         done = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
+        refuse_nothing_kept(done)
         kept = [row["index"] for row in done.rows]
         return kept, prompts_of([problems[i] for i in kept], [row["prompt_ids"] for row in done.rows])
 

@@ -111,11 +111,12 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
 
 def _prompts(recipe: Recipe, tokenizer: Any, records: Sequence[Any]) -> tuple[list[Problem], list[Prompt]]:
     """Return the problems to look at, with what an engine is asked; say which were left out for their length."""
-    from posttrain.data.tokenize import tokenize_problems
+    from posttrain.data.tokenize import refuse_nothing_kept, tokenize_problems
 
     if not records:
         return [], []
     done = tokenize_problems(records, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
+    refuse_nothing_kept(done)
     say(f"dev problems: {done.summary}")
     kept = [records[row["index"]] for row in done.rows]
     return kept, prompts_of(kept, [row["prompt_ids"] for row in done.rows])
@@ -139,14 +140,9 @@ def _tokenize(
         problems = [records[row["index"]] for row in done.rows]
         rows = prompt_rows(problems, [row["prompt_ids"] for row in done.rows])
     else:
-        of_stage = {
-            "sft": tokenize.tokenize_chats,
-            "dpo": tokenize.tokenize_preferences,
-            "kto": tokenize.tokenize_feedback,
-        }
-        tokenized: Any = of_stage[recipe.stage]
-        done = tokenized(records, tokenizer, max_length=arguments.max_length)
+        done = tokenize.OF_STAGE[recipe.stage](records, tokenizer, max_length=arguments.max_length)
         rows, problems = done.rows, []
+    tokenize.refuse_nothing_kept(done)
     say(f"{name}: {done.summary}")
     return rows, problems
 

@@ -13,7 +13,13 @@ import pytest
 from posttrain.data.load import load_data
 from posttrain.data.masks import IGNORED
 from posttrain.data.records import Chat, Feedback, Preference, Problem
-from posttrain.data.tokenize import tokenize_chats, tokenize_feedback, tokenize_preferences, tokenize_problems
+from posttrain.data.tokenize import (
+    refuse_nothing_kept,
+    tokenize_chats,
+    tokenize_feedback,
+    tokenize_preferences,
+    tokenize_problems,
+)
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Data
 
@@ -139,13 +145,14 @@ def test_pairs_that_teach_nothing_once_cut_are_left_out(family: Callable[[str], 
 def test_no_row_left_is_an_error(family: Callable[[str], Any]) -> None:
     tokenizer = family("llama3")
     with pytest.raises(UserError, match="no row is left to train on: kept 0 of 1: 1 had no trained token"):
-        tokenize_chats([CHAT], tokenizer, max_length=3)
+        refuse_nothing_kept(tokenize_chats([CHAT], tokenizer, max_length=3))
     with pytest.raises(UserError, match="fills max_length"):
-        tokenize_preferences(PAIRS, tokenizer, max_length=3)
+        refuse_nothing_kept(tokenize_preferences(PAIRS, tokenizer, max_length=3))
     with pytest.raises(UserError, match="fills max_length"):
-        tokenize_feedback(THUMBS, tokenizer, max_length=3)
+        refuse_nothing_kept(tokenize_feedback(THUMBS, tokenizer, max_length=3))
     with pytest.raises(UserError, match="had a prompt above 3 tokens"):
-        tokenize_problems([Problem([user("hi")])], tokenizer, max_prompt_tokens=3)
+        refuse_nothing_kept(tokenize_problems([Problem([user("hi")])], tokenizer, max_prompt_tokens=3))
+    refuse_nothing_kept(tokenize_chats([], tokenizer, max_length=3))
     assert tokenize_chats([], tokenizer, max_length=3).rows == []
 
 
