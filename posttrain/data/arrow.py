@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, BinaryIO
 
 from posttrain.errors import UserError
@@ -17,7 +19,9 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(io.BytesIO(file.read())).iter_batches():
+        # Inside gzip there is no reading from the end but by reading it all.
+        source = io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file
+        for batch in parquet.ParquetFile(source).iter_batches(batch_size=1000):
             for row in batch.to_pylist():
                 number += 1
                 yield _without_nulls(row), f"{name} row {number}"
@@ -39,6 +43,12 @@ def read_hub(
         yield _without_nulls(row), f"{name}[{split}] row {number}"
 
 
+def hub_digest(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> str:
+    """What identifies the content of a hub data set: the fingerprint that `datasets` gives it."""
+    return str(_load(name, subset, split, revision, where)._fingerprint)
+
+
+@cache
 def _load(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> Any:
     import datasets
 

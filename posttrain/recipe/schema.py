@@ -119,6 +119,9 @@ class Data(Section):
         "at each look.",
     )
     system: str | None = Field(default=None, description="System prompt for the rows that have none.")
+    bad_rows: Literal["error", "skip"] = Field(
+        default="error", description="Rows that cannot be read: an error that names the first, or skipped and counted."
+    )
 
 
 class Rollout(Section):
