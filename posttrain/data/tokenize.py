@@ -24,7 +24,10 @@ SAME_ONCE_CUT = "differed only after max_length"
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Token rows of `total` records: how many were left out (by reason), cut, and given another prompt's end."""
+    """Token rows of `total` records, each with the `index` of its record.
+
+    Beside them: how many were left out (by reason), cut, and given another end of the prompt.
+    """
 
     rows: list[dict[str, Any]]
     total: int
@@ -66,12 +69,12 @@ def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, 
     rendered = [trained_spans(tokenizer, record, turns) for record in records]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
     rows, dropped, truncated = [], Counter[str](), 0
-    for ids, labels in tokens:
+    for index, (ids, labels) in enumerate(tokens):
         if all(label == IGNORED for label in labels[:max_length]):
             dropped[NO_TRAINED_TOKEN] += 1
             continue
         truncated += max_length is not None and len(ids) > max_length
-        rows.append({"input_ids": ids[:max_length], "labels": labels[:max_length]})
+        rows.append({"index": index, "input_ids": ids[:max_length], "labels": labels[:max_length]})
     return Tokenized(rows, len(records), dropped, truncated=truncated)
 
 
@@ -90,9 +93,10 @@ def tokenize_preferences(
             texts.append(_answered_text(tokenizer, record.prompt, answer, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
-    for prompt, chosen, rejected in zip(ids, ids, ids, strict=True):
+    for index, (prompt, chosen, rejected) in enumerate(zip(ids, ids, ids, strict=True)):
         shared = min(_common(prompt, chosen), _common(prompt, rejected))
         row = {
+            "index": index,
             "prompt_ids": prompt[:shared],
             "chosen_ids": chosen[shared:],
             "rejected_ids": rejected[shared:],
@@ -122,14 +126,15 @@ def tokenize_feedback(
         texts.append(_answered_text(tokenizer, record.prompt, record.completion, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
-    for record, prompt, answered in zip(records, ids, ids, strict=True):
+    for index, (record, prompt, answered) in enumerate(zip(records, ids, ids, strict=True)):
         shared = _common(prompt, answered)
         if max_length is not None and shared >= max_length:
             dropped[LONG_PROMPT] += 1
             continue
         truncated += max_length is not None and len(answered) > max_length
         reshaped += shared < len(prompt)
-        rows.append({"prompt_ids": prompt[:shared], "completion_ids": answered[shared:], "label": record.label})
+        row = {"prompt_ids": prompt[:shared], "completion_ids": answered[shared:], "label": record.label}
+        rows.append({"index": index, **row})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 

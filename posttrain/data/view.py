@@ -75,6 +75,10 @@ class Records(Sequence[Record]):
         """The records at these positions of this view, as another view."""
         return Records(self.record_type, self.stored, self.order[np.asarray(positions, dtype=np.int64)])
 
+    def at(self, numbers: Order) -> Records:
+        """The records with these row numbers, as another view."""
+        return Records(self.record_type, self.stored, numbers)
+
     def column(self, name: str) -> list[Any]:
         """One of the kept columns (``content``, ``prompt``, ``asked``, ``label`` …), in this view's order."""
         numbers, back = np.unique(self.order, return_inverse=True)
@@ -83,15 +87,11 @@ class Records(Sequence[Record]):
             values += self._batches[batch][1].column(name).take(pa.array(rows)).to_pylist()
         return [values[at] for at in back]
 
-    def batches(self) -> Iterator[tuple[Path, int, Order]]:
+    def batches(self) -> Iterator[tuple[Stored, int, Order]]:
         """Yield ``(file, batch, rows)``: where the view's records lie, each once, in the order of the files."""
-        offset = {id(each): 0 for each in self.stored}
-        firsts = [0]
-        for each, _ in self._batches:
-            firsts.append(offset[id(each)])
-            offset[id(each)] += 1
+        numbers = [(each, number) for each in self.stored for number in range(len(each.batches))]
         for batch, rows in self._by_batch(np.unique(self.order)):
-            yield self._batches[batch][0].path, firsts[batch + 1], rows
+            yield *numbers[batch], rows
 
     def _by_batch(self, numbers: Order) -> Iterator[tuple[int, Order]]:
         """Yield each batch that holds some of the ascending row numbers, with their rows in it."""
@@ -103,9 +103,19 @@ class Records(Sequence[Record]):
     def _read(self, number: int) -> Record:
         batch = int(np.searchsorted(self._starts, number, side="right")) - 1
         stored, columns = self._batches[batch]
-        row = number - int(self._starts[batch])
-        place = stored.names[columns["file"][row].as_py()] + columns["at"][row].as_py()
-        return decode(self.record_type, columns["record"][row].as_py(), place)
+        return _decode_row(self.record_type, stored.names, columns, number - int(self._starts[batch]))
+
+
+def read_batch(record_type: type[Record], path: Path, names: list[str], batch: int, rows: Order) -> list[Record]:
+    """Some records of one batch of a file, without mapping the file: what is read is all the memory it takes."""
+    with pa.OSFile(str(path)) as file:
+        columns = pa.ipc.open_file(file).get_batch(batch)
+        return [_decode_row(record_type, names, columns, int(row)) for row in rows]
+
+
+def _decode_row(record_type: type[Record], names: list[str], columns: pa.RecordBatch, row: int) -> Record:
+    place = names[columns["file"][row].as_py()] + columns["at"][row].as_py()
+    return decode(record_type, columns["record"][row].as_py(), place)
 
 
 def content_keys(records: Iterable[Record]) -> list[bytes]:
