@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -39,13 +39,12 @@ def keys_of(record: Record) -> tuple[bytes, bytes, list[bytes]]:
     return content_key(record), prompt_key(record), asked_keys(record)
 
 
-def digest_of(parts: Mapping[str, Iterable[bytes]]) -> str:
-    """SHA-256 in hexadecimal over the content keys of the parts, in order."""
+def digest_of(parts: Mapping[str, Any]) -> str:
+    """SHA-256 in hexadecimal over the content keys of the parts (arrays of them), in order."""
     total = hashlib.sha256()
     for part, keys in parts.items():
-        listed = list(keys)
-        total.update(f"{part} {len(listed)}\n".encode())
-        total.update(b"".join(listed))
+        total.update(f"{part} {len(keys)}\n".encode())
+        total.update(keys.tobytes())
     return total.hexdigest()
 
 

@@ -67,13 +67,14 @@ def load_data(
     if train := found.get("train"):
         train = train.take(_shuffled(len(train), seed))
         if fraction is not None:
-            held = np.array(hold_out(prompt_keys(train), fraction, seed, where=place("data.dev")))
+            held = np.array(hold_out(prompt_keys(train).tolist(), fraction, seed, where=place("data.dev")))
             found["dev"] = _each_once(train.take(np.flatnonzero(held)))
             train = train.take(np.flatnonzero(~held))
             total = len(train) + len(found["dev"])
             notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by prompt")
         found["train"] = train
-        refuse_overlap(train, {part: found.get(part, ()) for part in ("dev", "unseen", "problems")}, place)
+        apart = ("unseen", "problems") if fraction is not None else ("dev", "unseen", "problems")
+        refuse_overlap(train, {part: found.get(part, ()) for part in apart}, place)
         notes += _notes_on_train(train)
     returned: dict[str, Any] = {part: found.get(part, ()) if part in parts else () for part in sources}
     digest = digest_of({part: content_keys(records) for part, records in returned.items()})
@@ -161,7 +162,7 @@ def _rows(count: int) -> str:
 
 def _notes_on_train(train: Records) -> list[str]:
     notes = []
-    repeated = len(train) - len(set(content_keys(train)))
+    repeated = len(train) - len(set(content_keys(train).tolist()))
     if repeated:
         notes.append(f"{repeated:,} of {len(train):,} training rows repeat another one exactly; they are kept")
     labels = Counter(train.column("label")) if train.record_type is Feedback else Counter()

@@ -68,7 +68,7 @@ def prepare_rows(
         "stage": stage,
         "settings": settings,
         "tokenizer": tokenizer_digest(tokenizer),
-        "records": hashlib.sha256(b"".join(records.at(numbers).column("content"))).hexdigest(),
+        "records": hashlib.sha256(records.at(numbers).digests("content").tobytes()).hexdigest(),
     }
     entry = cached("tokens", key, lambda into: _tokenize(records, stage, tokenizer, settings, into))
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))

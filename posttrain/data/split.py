@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,8 +24,10 @@ def hold_out(keys: Sequence[bytes], fraction: float, seed: int, *, where: str | 
     wanted = max(1, round(fraction * len(keys)))
     held: set[bytes] = set()
     count = 0
-    for key in sorted(rows, key=lambda key: hashlib.sha256(f"{seed} ".encode() + key).digest())[:-1]:
-        if count >= wanted:  # and one key at least is left to train on
+    salt = f"{seed} ".encode()
+    most = min(wanted, len(rows) - 1)  # one key at least is left to train on
+    for key in heapq.nsmallest(most, rows, key=lambda key: hashlib.sha256(salt + key).digest()):
+        if count >= wanted:
             break
         held.add(key)
         count += rows[key]
@@ -41,18 +44,17 @@ def refuse_overlap(
     for part, records in held_out.items():
         if not records:
             continue
-        if isinstance(records[0], Problem):
-            keys = prompt_keys(records)
-            trained = {key: row for row, asked in enumerate(asked_of(train)) for key in asked}
-        else:
-            keys = content_keys(records)
-            trained = {key: row for row, key in enumerate(content_keys(train))}
-        both = [(row, trained[key]) for row, key in enumerate(keys) if key in trained]
-        if both:
-            row, twin = both[0]
+        asked = isinstance(records[0], Problem)
+        keys = (prompt_keys if asked else content_keys)(records).tolist()
+        held = {key: row for row, key in reversed(list(enumerate(keys)))}
+        trained = asked_of(train) if asked else ([key] for key in content_keys(train).tolist())
+        twins = {held[key]: row for row, own in enumerate(trained) for key in own if key in held}
+        if twins:
+            row = min(twins)
+            both = sum(held[key] in twins for key in keys)
             raise UserError(
-                f"{len(both):,} of {len(records):,} {part} rows are also training rows: "
-                f"{records[row].place} is the same as {train[twin].place}",
+                f"{both:,} of {len(records):,} {part} rows are also training rows: "
+                f"{records[row].place} is the same as {train[twins[row]].place}",
                 where=place(f"data.{part}"),
                 fix=f"Take them out of one of the two: scores on {part} would say nothing.",
             )

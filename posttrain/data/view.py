@@ -16,6 +16,9 @@ from posttrain.data.identity import asked_keys, content_key, prompt_key
 from posttrain.data.records import Record
 
 Order = Any  # an array of row numbers
+Keys = Any  # an array of digests; `tolist` gives them as bytes
+
+_DIGEST = "V32"
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,18 @@ class Records(Sequence[Record]):
         return Records(self.record_type, self.stored, numbers)
 
     def column(self, name: str) -> list[Any]:
-        """One of the kept columns (``content``, ``prompt``, ``asked``, ``label`` …), in this view's order."""
+        """One of the kept columns (``asked``, ``label`` …), in this view's order."""
         numbers, back = np.unique(self.order, return_inverse=True)
         values: list[Any] = []
         for batch, rows in self._by_batch(numbers):
             values += self._batches[batch][1].column(name).take(pa.array(rows)).to_pylist()
         return [values[at] for at in back]
+
+    def digests(self, name: str) -> Keys:
+        """One of the columns of digests (``content``, ``prompt``), in this view's order."""
+        columns = [batch.column(name) for _, batch in self._batches]
+        taken = [np.frombuffer(column.buffers()[1], _DIGEST)[column.offset :][: len(column)] for column in columns]
+        return np.concatenate([np.empty(0, _DIGEST), *taken])[self.order]
 
     def batches(self) -> Iterator[tuple[Stored, int, Order]]:
         """Yield ``(file, batch, rows)``: where the view's records lie, each once, in the order of the files."""
@@ -118,16 +127,20 @@ def _decode_row(record_type: type[Record], names: list[str], columns: pa.RecordB
     return decode(record_type, columns["record"][row].as_py(), place)
 
 
-def content_keys(records: Iterable[Record]) -> list[bytes]:
+def content_keys(records: Iterable[Record]) -> Keys:
     """The `content_key` of each record; of stored ones without reading them."""
-    return records.column("content") if isinstance(records, Records) else [content_key(record) for record in records]
+    return records.digests("content") if isinstance(records, Records) else _keys(map(content_key, records))
 
 
-def prompt_keys(records: Iterable[Record]) -> list[bytes]:
+def prompt_keys(records: Iterable[Record]) -> Keys:
     """The `prompt_key` of each record; of stored ones without reading them."""
-    return records.column("prompt") if isinstance(records, Records) else [prompt_key(record) for record in records]
+    return records.digests("prompt") if isinstance(records, Records) else _keys(map(prompt_key, records))
 
 
 def asked_of(records: Iterable[Record]) -> list[list[bytes]]:
     """The `asked_keys` of each record; of stored ones without reading them."""
     return records.column("asked") if isinstance(records, Records) else [asked_keys(record) for record in records]
+
+
+def _keys(keys: Iterable[bytes]) -> Keys:
+    return np.array(list(keys), _DIGEST)
