@@ -35,13 +35,14 @@ def cache_dir() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "posttrain"
 
 
-def cached(kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def cached(kind: str, key: Mapping[str, Any], make: Callable[[Path], None], *, code: bool = True) -> Path:
     """Return the directory that `make` filled for `key`, now or earlier.
 
-    One process makes it and the others that ask meanwhile wait for it. What `make` raises leaves nothing behind.
+    With `code`, another version of this package makes its own. One process makes an entry, and others that ask
+    for it meanwhile wait. What `make` raises leaves nothing behind.
     Raises UserError where the cache cannot be written.
     """
-    text = json.dumps({"code": _code_version(), **key}, sort_keys=True, ensure_ascii=False)
+    text = json.dumps({"code": _code_version() if code else None, **key}, sort_keys=True, ensure_ascii=False)
     entry = cache_dir() / kind / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from posttrain.data.arrow import read_hub, read_parquet
-from posttrain.data.files import files_of, shown, suffix
+from posttrain.data.files import files_of, is_hub_id, suffix
 from posttrain.data.text_rows import BOM, parse_line, read_json, read_separated
 from posttrain.errors import UserError
-from posttrain.recipe.paths import is_local
 
 Placed = tuple[dict[str, Any], str]
 
@@ -54,13 +53,13 @@ def chunks_of(
     Raises UserError at `where` for a source that is not there or a file without rows, and at its place for what
     cannot be read.
     """
-    if not is_local(path, Path()):
+    if is_hub_id(path):
         rows = read_hub(path, subset=subset, split=split, revision=revision, where=where)
         while some := list(islice(rows, CHUNK_ROWS)):
             yield Chunk(0, f"{path}[{split}]", rows=some)
         return
     for number, file in enumerate(files_of(path, where)):
-        yield from _chunks_of_file(file, number, where)
+        yield from _chunks_of_file(*file, number, where)
 
 
 def rows_of(chunk: Chunk, on_bad: Callable[[UserError], None] | None = None) -> Iterator[Placed]:
@@ -93,18 +92,18 @@ def _placed(chunk: Chunk) -> Iterator[tuple[Any, str]]:
             yield line, f"{chunk.name}:{number}"
 
 
-def _chunks_of_file(path: Path, number: int, where: str | None) -> Iterator[Chunk]:
+def _chunks_of_file(path: Path, name: str, number: int, where: str | None) -> Iterator[Chunk]:
     kind = suffix(path)
     if kind not in KINDS:
         raise UserError(
-            f"{shown(path)}: not a kind of file that holds rows",
+            f"{name}: not a kind of file that holds rows",
             where=where,
             fix=f"Known: {', '.join(KINDS)}, each with .gz too.",
         )
     try:
         with path.open("rb") as raw:
             file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.name.lower().endswith(".gz") else raw
-            reader, name, empty = KINDS[kind], shown(path), True
+            reader, empty = KINDS[kind], True
             if reader is None:
                 first = 1
                 while lines := file.read(CHUNK_BYTES):
@@ -118,7 +117,7 @@ def _chunks_of_file(path: Path, number: int, where: str | None) -> Iterator[Chun
                     empty = False
                     yield Chunk(number, name, raw.tell(), rows=some)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {shown(path)}: {error}", where=where) from error
+        raise UserError(f"cannot read {name}: {error}", where=where) from error
     if empty:
         raise UserError(f"{name} has no rows", where=where, fix="Leave it out, or fill it.")
 

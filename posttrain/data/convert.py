@@ -19,7 +19,7 @@ import pyarrow as pa
 from posttrain.data.arrow import hub_digest
 from posttrain.data.cache import cached, file_digest
 from posttrain.data.chunks import Chunk, Placed, chunks_of, rows_of
-from posttrain.data.files import files_of, shown
+from posttrain.data.files import files_of, is_hub_id, shown
 from posttrain.data.formats import FORMATS, choose_format, rename_columns
 from posttrain.data.identity import keys_of
 from posttrain.data.records import Record
@@ -28,7 +28,6 @@ from posttrain.data.usable import why_unusable
 from posttrain.data.workers import in_order
 from posttrain.errors import UserError
 from posttrain.progress import progress
-from posttrain.recipe.paths import is_local
 from posttrain.recipe.schema import Source
 
 RECORDS = "records.arrow"
@@ -99,16 +98,16 @@ def convert_source(
     format = choose_format(row, stage, source.format, place, format_where)
     name = next(key for key, each in FORMATS[stage].items() if each is format)
     reading = Reading(stage, name, source.columns, system, skip_bad)
-    files = files_of(source.path, where) if is_local(source.path, Path()) else []
-    content = [file_digest(file) for file in files] or [
+    files = [] if is_hub_id(source.path) else files_of(source.path, where)
+    content = [file_digest(file.path) for file in files] or [
         hub_digest(source.path, source.subset, source.split, source.revision, where)
     ]
-    label = f"reading {shown(source.path) if files else source.path}, MB"
-    size = sum(file.stat().st_size for file in files)
+    label = f"reading {shown(source.path)}, MB"
+    size = sum(file.path.stat().st_size for file in files)
     key = {"reading": asdict(reading), "content": content}
     entry = cached("records", key, lambda into: _convert(chunks, reading, into, label, size))
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
-    names = [shown(file) for file in files] or [f"{source.path}[{source.split}]"]
+    names = [file.name for file in files] or [f"{source.path}[{source.split}]"]
     return Converted(entry / RECORDS, names, format.title, Counts(**about))
 
 

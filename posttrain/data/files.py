@@ -1,4 +1,4 @@
-"""The files that a source's path names: one, or those that a glob matches."""
+"""The files that a source's path names: one, those that a glob matches, or copies of what a URL names."""
 
 from __future__ import annotations
 
@@ -6,14 +6,33 @@ import glob
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
+from posttrain.data.remote import fetch, is_remote
 from posttrain.errors import UserError, did_you_mean
+from posttrain.recipe.paths import is_local
 
 _GLOB = re.compile(r"[*?\[]")
 
 
-def files_of(path: str, where: str | None = None) -> list[Path]:
-    """The file at `path`, or those that it matches as a glob, sorted. Raises UserError at `where` for none."""
+class SourceFile(NamedTuple):
+    """A file to read, and what messages call it."""
+
+    path: Path
+    name: str
+
+
+def files_of(path: str, where: str | None = None) -> list[SourceFile]:
+    """The file at `path`, or those that it matches as a glob, sorted; of a URL, local copies.
+
+    Raises UserError at `where` where there is none.
+    """
+    if is_remote(path):
+        return [SourceFile(*copied) for copied in fetch(path, where)]
+    return [SourceFile(file, shown(file)) for file in _local(path, where)]
+
+
+def _local(path: str, where: str | None) -> list[Path]:
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         raise UserError(
@@ -31,8 +50,15 @@ def files_of(path: str, where: str | None = None) -> list[Path]:
     raise _missing(path, where)
 
 
+def is_hub_id(path: str) -> bool:
+    """Whether a source's path names a data set of the hub: no file, no glob, no URL."""
+    return not is_remote(path) and not is_local(path, Path())
+
+
 def shown(path: str | Path) -> str:
     """`path` as messages show it: relative where it is below the working directory, else absolute."""
+    if is_remote(str(path)) or is_hub_id(str(path)):
+        return str(path)
     relative = os.path.relpath(path)
     return os.path.abspath(path) if relative.startswith("..") else relative
 

@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from posttrain.data.records import RECORD_OF_STAGE, Feedback, Problem, Record
 from posttrain.data.split import hold_out, refuse_overlap
 from posttrain.data.view import Records, content_keys, open_stored, prompt_keys
 from posttrain.errors import UserError
-from posttrain.recipe.paths import is_local
 
 if TYPE_CHECKING:
     from posttrain.recipe.schema import Data, Source
@@ -113,7 +111,7 @@ def _read_part(
             where=where,
             format_where=place(f"data.{part}[{index}].format"),
         )
-        name = f"{part}: {shown(source.path) if is_local(source.path, Path()) else source.path}"
+        name = f"{part}: {shown(source.path)}"
         notes += _notes_on_source(name, converted.counts, converted.title)
         stored.append(open_stored(converted.path, converted.names))
         kept = sum(batch.num_rows for batch in stored[-1].batches)

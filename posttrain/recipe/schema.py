@@ -74,7 +74,8 @@ class Source(Section):
     """One source of rows."""
 
     path: str = Field(
-        description="A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, or a hub data set id."
+        description="A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, a URL of either (s3://, gs://, "
+        "hf://, https:// …), or a hub data set id."
     )
     subset: str | None = Field(default=None, description="The hub data set's configuration name.")
     split: str = Field(default="train", description="The hub data set's split.")
