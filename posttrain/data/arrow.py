@@ -30,17 +30,17 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
 
 
 def read_hub(
-    name: str, *, subset: str | None, split: str, revision: str | None, where: str | None
+    name: str, *, subset: str | None, split: str, revision: str | None, where: str | None, streaming: bool = False
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield ``(row, place)`` of a hub data set; place is ``owner/name[split] row 137``.
 
     Raises UserError at `where`, saying what was tried, when the data set cannot be had or has no rows.
     """
-    rows = _load(name, subset, split, revision, where)
-    if len(rows) == 0:
-        raise UserError(f"the data set {name}, split {split}, has no rows", where=where)
-    for number, row in enumerate(rows, 1):
+    number = 0
+    for number, row in enumerate(_load(name, subset, split, revision, where, streaming), 1):
         yield _without_nulls(row), f"{name}[{split}] row {number}"
+    if number == 0:
+        raise UserError(f"the data set {name}, split {split}, has no rows", where=where)
 
 
 def hub_digest(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> str:
@@ -49,11 +49,13 @@ def hub_digest(name: str, subset: str | None, split: str, revision: str | None, 
 
 
 @cache
-def _load(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> Any:
+def _load(
+    name: str, subset: str | None, split: str, revision: str | None, where: str | None, streaming: bool = False
+) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(name, name=subset, split=split, revision=revision)
+        return datasets.load_dataset(name, name=subset, split=split, revision=revision, streaming=streaming)
     except Exception as error:  # the library raises a dozen kinds: network, rights, names, configurations
         tried = f"load_dataset({name!r}, {subset!r}, split={split!r}, revision={revision!r})"
         offline = " with HF_HUB_OFFLINE set" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""

@@ -9,12 +9,14 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from posttrain.data.arrow import read_hub, read_parquet
 from posttrain.data.files import files_of, is_hub_id, suffix
+from posttrain.data.remote import in_place, is_remote
 from posttrain.data.text_rows import BOM, parse_line, read_json, read_separated
 from posttrain.errors import UserError
 
@@ -47,19 +49,25 @@ def chunks_of(
     split: str = "train",
     revision: str | None = None,
     where: str | None = None,
+    streaming: bool = False,
 ) -> Iterator[Chunk]:
-    """Yield the chunks of a file, a glob or a hub data set, in order.
+    """Yield the chunks of a file, a glob or a hub data set, in order; with `streaming`, nothing is copied first.
 
     Raises UserError at `where` for a source that is not there or a file without rows, and at its place for what
     cannot be read.
     """
     if is_hub_id(path):
-        rows = read_hub(path, subset=subset, split=split, revision=revision, where=where)
+        rows = read_hub(path, subset=subset, split=split, revision=revision, where=where, streaming=streaming)
         while some := list(islice(rows, CHUNK_ROWS)):
             yield Chunk(0, f"{path}[{split}]", rows=some)
         return
-    for number, file in enumerate(files_of(path, where)):
-        yield from _chunks_of_file(*file, number, where)
+    opened: list[tuple[Callable[[], BinaryIO], str]]
+    if streaming and is_remote(path):
+        opened = in_place(path, where)
+    else:
+        opened = [(partial(_open, file.path), file.name) for file in files_of(path, where)]
+    for number, (open_file, name) in enumerate(opened):
+        yield from _chunks_of_file(open_file, name, number, where)
 
 
 def rows_of(chunk: Chunk, on_bad: Callable[[UserError], None] | None = None) -> Iterator[Placed]:
@@ -92,8 +100,8 @@ def _placed(chunk: Chunk) -> Iterator[tuple[Any, str]]:
             yield line, f"{chunk.name}:{number}"
 
 
-def _chunks_of_file(path: Path, name: str, number: int, where: str | None) -> Iterator[Chunk]:
-    kind = suffix(path)
+def _chunks_of_file(open_file: Callable[[], BinaryIO], name: str, number: int, where: str | None) -> Iterator[Chunk]:
+    kind = suffix(name)
     if kind not in KINDS:
         raise UserError(
             f"{name}: not a kind of file that holds rows",
@@ -101,8 +109,8 @@ def _chunks_of_file(path: Path, name: str, number: int, where: str | None) -> It
             fix=f"Known: {', '.join(KINDS)}, each with .gz too.",
         )
     try:
-        with path.open("rb") as raw:
-            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.name.lower().endswith(".gz") else raw
+        with open_file() as raw:
+            file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if name.lower().endswith(".gz") else raw
             reader, empty = KINDS[kind], True
             if reader is None:
                 first = 1
@@ -120,6 +128,10 @@ def _chunks_of_file(path: Path, name: str, number: int, where: str | None) -> It
         raise UserError(f"cannot read {name}: {error}", where=where) from error
     if empty:
         raise UserError(f"{name} has no rows", where=where, fix="Leave it out, or fill it.")
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
 
 
 def _kind(value: Any) -> str:

@@ -15,6 +15,7 @@ from posttrain.data.files import shown
 from posttrain.data.identity import digest_of
 from posttrain.data.records import RECORD_OF_STAGE, Feedback, Problem, Record
 from posttrain.data.split import hold_out, refuse_overlap
+from posttrain.data.stream import Stream, Streamed
 from posttrain.data.view import Records, content_keys, open_stored, prompt_keys
 from posttrain.errors import UserError
 
@@ -27,7 +28,7 @@ class Loaded:
     """The records of each part, what there is to say about them, and a SHA-256 over them in order.
 
     The records are read from their files when they are asked for. `problems` are those that sft, dpo and kto look
-    at; of rlvr and eval they are `dev`.
+    at; of rlvr and eval they are `dev`. Where the training rows are streamed, `train` is empty.
     """
 
     train: Sequence[Record]
@@ -36,6 +37,7 @@ class Loaded:
     problems: Sequence[Problem]
     notes: list[str]
     digest: str
+    stream: Stream | None = None
 
 
 def load_data(
@@ -60,7 +62,7 @@ def load_data(
     found: dict[str, Any] = {
         part: _read_part(part, listed, data, "rlvr" if part == "problems" else stage, seed, notes, place)
         for part, listed in sources.items()
-        if listed and (with_train or part in parts)
+        if listed and (with_train or part in parts) and not (part == "train" and data.streaming)
     }
     if train := found.get("train"):
         train = train.take(_shuffled(len(train), seed))
@@ -74,9 +76,25 @@ def load_data(
         apart = ("unseen", "problems") if fraction is not None else ("dev", "unseen", "problems")
         refuse_overlap(train, {part: found.get(part, ()) for part in apart}, place)
         notes += _notes_on_train(train)
+    stream = _stream(data, stage, seed, found, place) if data.streaming and "train" in parts else None
     returned: dict[str, Any] = {part: found.get(part, ()) if part in parts else () for part in sources}
     digest = digest_of({part: content_keys(records) for part, records in returned.items()})
-    return Loaded(**returned, notes=notes, digest=digest)
+    if stream:
+        looked, of_stream = stream.first_look()
+        notes, digest = looked + notes, f"{of_stream[:32]}{digest[:32]}"
+    return Loaded(**returned, notes=notes, digest=digest, stream=stream)
+
+
+def _stream(data: Data, stage: str, seed: int, found: dict[str, Records], place: Callable[[str], str]) -> Stream:
+    sources = [
+        Streamed(source, place(f"data.train[{index}].path"), place(f"data.train[{index}].format"))
+        for index, source in enumerate(data.train)
+    ]
+    held_out: set[bytes] = set()
+    for records in found.values():
+        asked = records.record_type is Problem
+        held_out.update((prompt_keys if asked else content_keys)(records).tolist())
+    return Stream(sources, stage, data.system, data.bad_rows == "skip", seed, frozenset(held_out))
 
 
 def _shuffled(count: int, seed: int) -> list[int]:

@@ -13,8 +13,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 from posttrain.data.cache import cache_dir, cached
@@ -38,6 +39,25 @@ def fetch(url: str, where: str | None) -> list[tuple[Path, str]]:
 
     Raises UserError at `where` for one that cannot be had, saying what it lacks.
     """
+    _refuse_secrets(url, where)
+    if offline():
+        return _last_copies(url, where)
+    fs, found = _found(url, where)
+    copies = [(_copy(fs, each, name, where), name) for name, each in found.items()]
+    _index(url).parent.mkdir(parents=True, exist_ok=True)
+    note = {"copied": time.time(), "files": [(str(copy), name) for copy, name in copies]}
+    _index(url).write_text(json.dumps(note), encoding="utf-8")
+    return copies
+
+
+def in_place(url: str, where: str | None) -> list[tuple[Callable[[], BinaryIO], str]]:
+    """What opens each file at `url` where it is, without a copy, and its own URL. Raises UserError as `fetch`."""
+    _refuse_secrets(url, where)
+    fs, found = _found(url, where)
+    return [(partial(_reached, partial(fs.open, each, "rb"), name, where), name) for name, each in found.items()]
+
+
+def _refuse_secrets(url: str, where: str | None) -> None:
     parts = urlsplit(url)
     if parts.username or parts.password or (parts.scheme in ("http", "https") and parts.query):
         raise UserError(
@@ -45,20 +65,17 @@ def fetch(url: str, where: str | None) -> list[tuple[Path, str]]:
             where=where,
             fix="Log in with the store's own tool (environment variables, a profile), or download the file.",
         )
-    if offline():
-        return _last_copies(url, where)
+
+
+def _found(url: str, where: str | None) -> tuple[Any, dict[str, str]]:
+    """The store, and the path in it of each file, by URL."""
     fs, path = _reached(lambda: _filesystem(url), url, where)
-    if any(sign in path for sign in "*?["):
-        found = {fs.unstrip_protocol(each): each for each in _reached(lambda: sorted(fs.glob(path)), url, where)}
-    else:
-        found = {url: path}
+    if not any(sign in path for sign in "*?["):
+        return fs, {url: path}
+    found = {fs.unstrip_protocol(each): each for each in _reached(lambda: sorted(fs.glob(path)), url, where)}
     if not found:
         raise UserError(f"no file matches {url}", where=where, fix="Check the pattern.")
-    copies = [(_copy(fs, each, name, where), name) for name, each in found.items()]
-    _index(url).parent.mkdir(parents=True, exist_ok=True)
-    note = {"copied": time.time(), "files": [(str(copy), name) for copy, name in copies]}
-    _index(url).write_text(json.dumps(note), encoding="utf-8")
-    return copies
+    return fs, found
 
 
 def offline() -> bool:

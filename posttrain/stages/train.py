@@ -78,16 +78,19 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     """Load what the stage needs, in the order that lets each error come as early as it can."""
     from transformers import set_seed
 
+    from posttrain.data.stream import stream_rows
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
 
     say(f"loading {parent.name}")
     set_seed(recipe.seed)  # before the trainer is made: it draws the adapters
     has_looks = bool(loaded.dev or loaded.problems)
-    arguments = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
+    arguments: Any = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
     tokenizer = load_tokenizer(parent, recipe.model)
     rlvr = recipe.stage == "rlvr"
     train, train_problems = _prepared(recipe, arguments, tokenizer, loaded.train, "train")
+    if loaded.stream:
+        train = stream_rows(loaded.stream, tokenizer, {"max_length": arguments.max_length})
     dev, _ = (None, []) if rlvr else _prepared(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
@@ -191,7 +194,7 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "seconds": round(time.time() - started, 1),
         "train": train_settings(job.recipe),
         "rows": {
-            "train": len(job.train_dataset),
+            "train": None if loaded.stream else len(job.train_dataset),
             "dev": len(job.dev_dataset or ()),
             "problems": len(job.problems),
         },
