@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,21 +55,23 @@ def compare(arguments: argparse.Namespace) -> None:
         make_tokenizer(folder)
     size = (folder / "rows.jsonl").stat().st_size
     print(f"{arguments.rows:,} rows, {size / 1e6:,.0f} MB, {len(os.sched_getaffinity(0))} cores")
-    results = {
-        f"TRL, {arguments.processes} processes": side("trl", arguments),
-        "posttrain, first": side("posttrain", arguments),
-        "posttrain, again": side("posttrain", arguments),
-    }
-    first = next(iter(results.values()))
-    for name, found in results.items():
-        rate = found["tokens"] / found["seconds"]
-        ratio = first["seconds"] / found["seconds"]
-        print(
-            f"{name:20} {found['seconds']:8.1f} s  {rate:12,.0f} tokens/s  {found['memory']:6,.0f} MB  "
-            f"{ratio:6.2f} times as fast"
-        )
-        assert found["kept"] == first["kept"] and found["tokens"] == first["tokens"], (found["tokens"], first["tokens"])
-        check_same(found["head"], first["head"])
+    for kept in ("cache", "hf"):
+        shutil.rmtree(folder / kept, ignore_errors=True)
+    theirs = side("trl", arguments)
+    report(f"TRL, {arguments.processes} processes", theirs, theirs)
+    report("TRL, again", side("trl", arguments), theirs)
+    for name in ("posttrain", "posttrain, again"):
+        ours = side("posttrain", arguments)
+        report(name, ours, theirs)
+        assert (ours["kept"], ours["tokens"]) == (theirs["kept"], theirs["tokens"])
+        check_same(ours["head"], theirs["head"])
+
+
+def report(name: str, found: dict[str, Any], first: dict[str, Any]) -> None:
+    rate, ratio = found["tokens"] / found["seconds"], first["seconds"] / found["seconds"]
+    print(
+        f"{name:18} {found['seconds']:8.1f} s {rate:13,.0f} tokens/s {found['memory']:6,.0f} MB {ratio:7.2f} times as fast"
+    )
 
 
 def check_same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
