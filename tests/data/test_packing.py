@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy
 import pytest
@@ -31,7 +32,7 @@ def test_packs_are_those_of_the_textbook() -> None:
         lengths = short if trial % 2 else rng.integers(1, size + 1, count)
         rows, borders = best_fit(lengths, size)
         assert sorted(rows) == list(range(count))
-        packs = [rows[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+        packs = [rows[start:end] for start, end in pairwise(borders)]
         assert sorted(size - lengths[each].sum() for each in packs) == rooms_of_best_fit(lengths.tolist(), size)
         assert [each[0] for each in packs] == sorted(each[0] for each in packs)
         assert all(list(each) == sorted(each) for each in packs)

@@ -59,3 +59,39 @@ def test_kto_without_a_kl_term_can_be_sorted(make_job) -> None:
         for order in ("sequential", "group_by_length")
     ]
     assert shares[1] < 0.7 * shares[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["train.train_sampling_strategy=group_by_length", "train.packing=true"])
+def test_a_resumed_run_sees_the_rows_that_it_would_have_seen(make_job, tmp_path, order: str) -> None:
+    """Ten steps of about four an epoch, and the same stopped after the sixth."""
+    from transformers import TrainerCallback
+
+    from posttrain.stages.sft import make_trainer
+
+    class StopAtSix(TrainerCallback):
+        def on_step_end(self, args, state, control, **_: Any):
+            control.should_save = control.should_training_stop = state.global_step == 6
+
+    settings = ("data.train[0].limit=64", "data.dev=null", "train.max_steps=10", "train.max_length=256", order)
+    settings += (
+        "train.per_device_train_batch_size=2" if "packing" in order else "train.per_device_train_batch_size=16",
+    )
+    settings += (
+        "train.gradient_accumulation_steps=2" if "packing" in order else "train.gradient_accumulation_steps=1",
+    )
+
+    def trainer() -> Any:
+        return make_trainer(make_job("sft", *settings)[0])
+
+    def losses(trained: Any) -> list[float]:
+        return [row["loss"] for row in trained.state.log_history if "loss" in row]
+
+    whole, stopped, resumed = trainer(), trainer(), trainer()
+    whole.train()
+    stopped.add_callback(StopAtSix())
+    stopped.train()
+    assert len(losses(stopped)) == 6
+    resumed.train(resume_from_checkpoint=str(tmp_path / "sft" / "checkpoints" / "checkpoint-6"))
+    assert losses(resumed) == pytest.approx(losses(whole), abs=1e-5)
+    assert len(losses(resumed)) == 10
