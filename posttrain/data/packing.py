@@ -78,7 +78,8 @@ def pack(dataset: Dataset, size: int) -> tuple[Dataset, str]:
     tokens = numpy.add.reduceat(lengths[rows], borders[:-1])
     numbers = pyarrow.ListArray.from_arrays(borders.astype(numpy.int32), rows)
     packs = Dataset(pyarrow.table({"rows": numbers, "length": tokens}))
-    said = f"packed {len(rows):,} rows into {len(tokens):,} of {size:,} tokens: {tokens.mean() / size:.0%} full"
+    full, each = tokens.mean() / size, len(rows) / len(tokens)
+    said = f"packed {len(rows):,} rows into {len(tokens):,} of {size:,} tokens: {full:.0%} full, {each:.1f} rows each"
     return packs.with_transform(partial(_joined, dataset)), said
 
 

@@ -64,7 +64,7 @@ def test_packs_have_their_rows_behind_each_other() -> None:
     rows = [{"input_ids": [i] * n, "labels": [-100] + [i] * (n - 1)} for i, n in enumerate(lengths)]
     dataset = Dataset.from_list(rows).select([5, 4, 3, 2, 1, 0]).select([5, 4, 3, 2, 1, 0])
     packs, said = pack(dataset, 10)
-    assert said == "packed 6 rows into 3 of 10 tokens: 77% full"
+    assert said == "packed 6 rows into 3 of 10 tokens: 77% full, 2.0 rows each"
     assert packs[1] == {
         "input_ids": [1] * 7 + [2] * 3,
         "labels": [-100] + [1] * 6 + [-100] + [2] * 2,
