@@ -48,7 +48,8 @@ def main() -> int:
     print(f"\nas they come: {line(plain)}")
     ratios = {name: found["speed"] / plain["speed"] for name, found in best.items()}
     for name, found in best.items():
-        print(f"{name}: {line(found)}; {ratios[name]:.2f} times as fast")
+        print(f"{name}: {line(found)}; {ratios[name]:.2f} times as fast", end=", ")
+        print(f"{plain['work'] / found['work']:.2f} by processor")
     return 0 if max(ratios.values()) >= arguments.at_least else 1
 
 
@@ -104,15 +105,22 @@ def measured(arguments: argparse.Namespace, train: dict[str, Any], folder: Path)
         return batch
 
     trainer.data_collator = counted
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     trainer.train()
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     average = float(row_lengths(job.train_dataset).mean())
-    return {"speed": tokens / seconds, "padding": 1 - tokens / places, "tokens_a_row": average, "seconds": seconds}
+    return {
+        "speed": tokens / seconds,
+        "work": processor / tokens,
+        "padding": 1 - tokens / places,
+        "tokens_a_row": average,
+        "seconds": seconds,
+    }
 
 
 def line(found: dict[str, float]) -> str:
-    return f"{found['speed']:,.0f} tokens/s, {found['padding']:.0%} padding, {found['seconds']:.1f} s"
+    work = f"{1e3 * found['work']:.2f} ms of processor a token"
+    return f"{found['speed']:,.0f} tokens/s, {work}, {found['padding']:.0%} padding, {found['seconds']:.1f} s"
 
 
 if __name__ == "__main__":
