@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from posttrain.data.length import TooLong, cut, kept_part, trains
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem
 from posttrain.data.template import Tools, Turns, check_answer, check_context, probe_turns, render
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
 Ids = list[int]
 
 NO_TRAINED_TOKEN = "had no trained token"
+TOO_LONG = "longer than max_length"
 LONG_PROMPT = "had a prompt that fills max_length"
+SAME_TEXT = "had two answers that the template writes the same"
 SAME_ONCE_CUT = "differed only after max_length"
+SAME_ENDS = "differed only before the last max_length tokens"
 
 
 @dataclass(frozen=True)
 class Tokenized:
     """Token rows of `total` records, each with the `index` of its record.
 
-    Beside them: how many were left out (by reason), cut, and given another end of the prompt.
+    Beside them: how many records were left out (by reason), cut, and given another end of the prompt.
+
+    `pieces` are the rows that the `split` records became; any other record that was kept is one row.
     """
 
     rows: list[dict[str, Any]]
@@ -34,23 +40,27 @@ class Tokenized:
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
     reshaped: int = 0
+    split: int = 0
+    pieces: int = 0
 
     @property
     def kept(self) -> int:
-        return len(self.rows)
+        return self.total - self.dropped.total()
 
     @property
     def summary(self) -> str:
-        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 45 had no trained token``."""
-        return summary_of(self.kept, self.total, self.dropped, self.truncated, self.reshaped)
+        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 188 had no trained token``."""
+        said = [f"{self.truncated:,} truncated"] if self.truncated else []
+        said += [f"{self.split:,} split into {self.pieces:,}"] if self.split else []
+        said += [f"{count:,} {why}" for why, count in self.dropped.items()]
+        if self.reshaped:
+            said.append(f"{self.reshaped:,} with a prompt that the template ends otherwise before an answer")
+        return f"kept {self.kept:,} of {self.total:,}" + (": " + ", ".join(said) if said else "")
 
-
-def summary_of(kept: int, total: int, dropped: Mapping[str, int], truncated: int, reshaped: int) -> str:
-    """One line: how many of how many rows were kept, how many were cut, and why the others were left out."""
-    said = [f"{truncated:,} truncated"] if truncated else []
-    said += [f"{count:,} {why}" for why, count in dropped.items()]
-    said += [f"{reshaped:,} with a prompt that the template ends otherwise before an answer"] if reshaped else []
-    return f"kept {kept:,} of {total:,}" + (": " + ", ".join(said) if said else "")
+    def with_counts_of(self, other: Tokenized) -> Tokenized:
+        """These rows with the counts of both."""
+        counted = ("total", "dropped", "truncated", "reshaped", "split", "pieces")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counted})
 
 
 def refuse_nothing_kept(done: Tokenized) -> None:
@@ -59,31 +69,52 @@ def refuse_nothing_kept(done: Tokenized) -> None:
         raise UserError(f"no row is left to train on: {done.summary}", fix="Raise the length limit.")
 
 
-def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None) -> Tokenized:
+def tokenize_chats(
+    records: Sequence[Chat],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    too_long: TooLong = "keep_start",
+) -> Tokenized:
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
-    Rows are cut to their first `max_length` tokens, and left out where no trained token remains.
+    What becomes of a row longer than `max_length` says `too_long`; a row is left out where no trained token remains.
     Raises UserError for a row whose trained part cannot be found.
     """
     turns = probe_turns(tokenizer)
     rendered = [trained_spans(tokenizer, record, turns) for record in records]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
-    rows, dropped, truncated = [], Counter[str](), 0
+    rows, dropped, truncated, split, pieces = [], Counter[str](), 0, 0, 0
     for index, (ids, labels) in enumerate(tokens):
-        if all(label == IGNORED for label in labels[:max_length]):
-            dropped[NO_TRAINED_TOKEN] += 1
+        long = max_length is not None and len(ids) > max_length
+        if long and too_long == "drop":
+            dropped[TOO_LONG] += 1
             continue
-        truncated += max_length is not None and len(ids) > max_length
-        rows.append({"index": index, "input_ids": ids[:max_length], "labels": labels[:max_length]})
-    return Tokenized(rows, len(records), dropped, truncated=truncated)
+        parts = cut(ids, labels, max_length, too_long)
+        found = [{"index": index, "input_ids": ids, "labels": own} for ids, own in parts if trains(own)]
+        if not found:
+            dropped[NO_TRAINED_TOKEN] += 1
+        elif len(found) > 1:
+            split += 1
+            pieces += len(found)
+        else:
+            truncated += long
+        rows += found
+    return Tokenized(rows, len(records), dropped, truncated=truncated, split=split, pieces=pieces)
 
 
 def tokenize_preferences(
-    records: Sequence[Preference], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+    records: Sequence[Preference],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    too_long: TooLong = "keep_start",
 ) -> Tokenized:
-    """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; TRL's collator cuts them to `max_length`.
+    """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, whole: TRL's collator cuts each answer with its
+    prompt to `max_length`, as its ``truncation_mode`` says.
 
-    Left out are rows whose prompt alone fills `max_length`, or whose two answers are the same up to there.
+    Left out are rows that would teach nothing then: the prompt alone fills `max_length`, or nothing that differs
+    is left of the two answers. With `too_long` drop, those with an answer that ends after `max_length` too.
     """
     turns = probe_turns(tokenizer)
     texts: list[str] = []
@@ -92,32 +123,38 @@ def tokenize_preferences(
         for answer in (record.chosen, record.rejected):
             texts.append(_answered_text(tokenizer, record.prompt, answer, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
+    part = kept_part(max_length, too_long)
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
     for index, (prompt, chosen, rejected) in enumerate(zip(ids, ids, ids, strict=True)):
         shared = min(_common(prompt, chosen), _common(prompt, rejected))
-        row = {
-            "index": index,
-            "prompt_ids": prompt[:shared],
-            "chosen_ids": chosen[shared:],
-            "rejected_ids": rejected[shared:],
-        }
-        if max_length is not None and shared >= max_length:
+        long = max_length is not None and max(len(chosen), len(rejected)) > max_length
+        if chosen == rejected:
+            dropped[SAME_TEXT] += 1
+        elif long and too_long == "drop":
+            dropped[TOO_LONG] += 1
+        elif _fills(shared, max_length, too_long):
             dropped[LONG_PROMPT] += 1
-        elif max_length is not None and chosen[:max_length] == rejected[:max_length]:
-            dropped[SAME_ONCE_CUT] += 1
+        elif chosen[part] == rejected[part]:
+            dropped[SAME_ENDS if too_long == "keep_end" else SAME_ONCE_CUT] += 1
         else:
-            truncated += max_length is not None and max(len(chosen), len(rejected)) > max_length
+            truncated += long
             reshaped += shared < len(prompt)
-            rows.append(row)
+            answers = {"chosen_ids": chosen[shared:], "rejected_ids": rejected[shared:]}
+            rows.append({"index": index, "prompt_ids": prompt[:shared], **answers})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
 def tokenize_feedback(
-    records: Sequence[Feedback], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+    records: Sequence[Feedback],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    too_long: TooLong = "keep_start",
 ) -> Tokenized:
-    """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts them to `max_length`.
+    """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts their ends to `max_length`.
 
-    Left out are rows whose prompt alone fills `max_length`.
+    Left out are rows whose prompt alone fills `max_length`; with `too_long` drop, all longer ones. With keep_end,
+    which TRL has not got for KTO, the rows have lost their beginnings here.
     """
     turns = probe_turns(tokenizer)
     texts: list[str] = []
@@ -128,13 +165,18 @@ def tokenize_feedback(
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
     for index, (record, prompt, answered) in enumerate(zip(records, ids, ids, strict=True)):
         shared = _common(prompt, answered)
-        if max_length is not None and shared >= max_length:
+        long = max_length is not None and len(answered) > max_length
+        if long and too_long == "drop":
+            dropped[TOO_LONG] += 1
+            continue
+        if _fills(shared, max_length, too_long):
             dropped[LONG_PROMPT] += 1
             continue
-        truncated += max_length is not None and len(answered) > max_length
+        truncated += long
         reshaped += shared < len(prompt)
-        row = {"prompt_ids": prompt[:shared], "completion_ids": answered[shared:], "label": record.label}
-        rows.append({"index": index, **row})
+        start = kept_part(max_length, too_long).indices(len(answered))[0]
+        kept = {"prompt_ids": answered[start:shared], "completion_ids": answered[max(start, shared) :]}
+        rows.append({"index": index, **kept, "label": record.label})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
@@ -153,6 +195,11 @@ def tokenize_problems(
         else:
             rows.append({"prompt_ids": ids, "index": index})
     return Tokenized(rows, len(records), dropped)
+
+
+def _fills(prompt_length: int, max_length: int | None, too_long: TooLong) -> bool:
+    """Whether nothing of an answer is left after a prompt of so many tokens."""
+    return max_length is not None and too_long != "keep_end" and prompt_length >= max_length
 
 
 def _prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, place: str) -> str:

@@ -128,6 +128,11 @@ class Data(Section):
     bad_rows: Literal["error", "skip"] = Field(
         default="error", description="Rows that cannot be read: an error that names the first, or skipped and counted."
     )
+    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
+        default="keep_start",
+        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
+        "left out, or (sft) split into several.",
+    )
 
 
 class Rollout(Section):
@@ -318,6 +323,10 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.dev", "missing: eval needs problems; list sources under data.dev or data.unseen"))
     if stage in ("rlvr", "eval") and "graders" in parts and not parts["graders"]:
         wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
+    if stage != "sft" and "data" in parts and parts["data"].too_long == "split":
+        wrong.append(("data.too_long", f"rows of {stage} cannot be split: an answer belongs to its whole prompt"))
+    elif stage in ("rlvr", "eval") and "data" in parts and parts["data"].too_long != "keep_start":
+        wrong.append(("data.too_long", "prompts that are too long are left out by rollout.max_prompt_tokens"))
     wrong += _misfits_of_looks(stage, parts)
     wrong += _misfits_of_vllm(stage, parts)
     wrong += _misfits_of_streaming(stage, parts)
@@ -376,6 +385,8 @@ def _misfits_of_streaming(stage: str, parts: Mapping[str, Any]) -> list[tuple[st
         wrong.append(("data.streaming", "nobody knows how many rows there are: set train.max_steps"))
     if train.get("packing"):
         wrong.append(("train.packing", "packs are made of all rows: leave packing or data.streaming out"))
+    if train.get("train_sampling_strategy", "random") != "random":
+        wrong.append(("train.train_sampling_strategy", "rows that stream past cannot be put in order: leave it out"))
     if isinstance(data.dev, Fraction):
         wrong.append(("data.dev", "a fraction is held out of all rows: list sources of held-out rows instead"))
     for index, source in enumerate(data.train):
