@@ -28,9 +28,10 @@ SAME_ENDS = "differed only before the last max_length tokens"
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Token rows of `total` records: how many were left out (by reason), cut, and given another prompt's end.
+    """Token rows of `total` records, each with the `index` of its record.
 
-    `pieces` are the rows that the `split` records became; any other record that was kept is one row.
+    Beside them: how many were left out (by reason), cut, and given another end of the prompt. `pieces` are the rows
+    that the `split` records became; any other record that was kept is one row.
     """
 
     rows: list[dict[str, Any]]
@@ -90,13 +91,13 @@ def tokenize_chats(
     rendered = [trained_spans(tokenizer, record, turns) for record in records]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
     rows, dropped, truncated, split, pieces = [], Counter[str](), 0, 0, 0
-    for ids, labels in tokens:
+    for index, (ids, labels) in enumerate(tokens):
         long = max_length is not None and len(ids) > max_length
         if long and too_long == "drop":
             dropped[TOO_LONG] += 1
             continue
         parts = cut(ids, labels, max_length, too_long)
-        found = [{"input_ids": part, "labels": trained} for part, trained in parts if trains(trained)]
+        found = [{"index": index, "input_ids": part, "labels": marked} for part, marked in parts if trains(marked)]
         if not found:
             dropped[NO_TRAINED_TOKEN] += 1
         elif len(found) > 1:
@@ -130,7 +131,7 @@ def tokenize_preferences(
     ids = iter(_ids(tokenizer, texts))
     part = kept_part(max_length, too_long)
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
-    for prompt, chosen, rejected in zip(ids, ids, ids, strict=True):
+    for index, (prompt, chosen, rejected) in enumerate(zip(ids, ids, ids, strict=True)):
         shared = min(_common(prompt, chosen), _common(prompt, rejected))
         long = max_length is not None and max(len(chosen), len(rejected)) > max_length
         if chosen == rejected:
@@ -144,9 +145,8 @@ def tokenize_preferences(
         else:
             truncated += long
             reshaped += shared < len(prompt)
-            rows.append(
-                {"prompt_ids": prompt[:shared], "chosen_ids": chosen[shared:], "rejected_ids": rejected[shared:]}
-            )
+            answers = {"chosen_ids": chosen[shared:], "rejected_ids": rejected[shared:]}
+            rows.append({"index": index, "prompt_ids": prompt[:shared], **answers})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
@@ -169,7 +169,7 @@ def tokenize_feedback(
         texts.append(_answered_text(tokenizer, record.prompt, record.completion, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
-    for record, prompt, answered in zip(records, ids, ids, strict=True):
+    for index, (record, prompt, answered) in enumerate(zip(records, ids, ids, strict=True)):
         shared = _common(prompt, answered)
         long = max_length is not None and len(answered) > max_length
         if long and too_long == "drop":
@@ -182,7 +182,7 @@ def tokenize_feedback(
         reshaped += shared < len(prompt)
         start = kept_part(max_length, too_long).indices(len(answered))[0]
         kept = {"prompt_ids": answered[start:shared], "completion_ids": answered[max(start, shared) :]}
-        rows.append({**kept, "label": record.label})
+        rows.append({"index": index, **kept, "label": record.label})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
