@@ -102,6 +102,7 @@ def test_what_becomes_of_long_chats_is_counted(
     if too_long == "split":
         parts, wholes = ([x for row in rows for x in row["labels"] if x != IGNORED] for rows in (done.rows, whole))
         assert parts == wholes
+        assert [row["index"] for row in done.rows] == [0] + [1] * 9 + [2, 3]
 
 
 PAIRS = [
