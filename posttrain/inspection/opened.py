@@ -179,10 +179,13 @@ def _check_part(recipe: Recipe, part: str, where: str) -> None:
 
 
 def _parent(settings: Model, where: str) -> Parent:
-    """The model whose tokenizer reads the rows. Raises UserError, which says that any other will do."""
+    """The model whose tokenizer reads the rows; a tokenizer without a model will do. Raises UserError."""
     fix = "--model NAME takes another model's tokenizer"
     if parse_endpoint(settings.path):
         raise UserError(f"{settings.path} is an endpoint, and its tokenizer is not here", where=where, fix=fix)
+    folder = Path(settings.path).expanduser()
+    if (folder / "tokenizer_config.json").exists() and not (folder / "config.json").exists():
+        return Parent(settings.path, "directory", str(folder), digest="", base_model=settings.path)
     try:
         return resolve(settings.path, revision=settings.revision, where=where)
     except UserError as error:
