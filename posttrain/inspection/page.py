@@ -24,11 +24,10 @@ def write_page(path: Path, opened: Opened, rows: Iterable[Shown], how: str, *, t
     """
     from jinja2 import Environment, PackageLoader
 
-    template = Environment(loader=PackageLoader("posttrain.inspection", "."), autoescape=True).get_template(
-        "rows.html.j2"
-    )
+    environment = Environment(loader=PackageLoader("posttrain.inspection", "."), autoescape=True)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     found = [_row(row, token_ids) for row in rows]
-    text = template.render(
+    text = environment.get_template("rows.html.j2").render(
         name=visible(opened.name),
         stage=opened.stage,
         part=opened.part,
