@@ -20,15 +20,19 @@ def turn_starts(
     """The character of `text` with which each message's turn begins, its header included; never falling.
 
     What stands before the first is the template's own. A turn begins where the conversation before it ends, if the
-    text begins with that; else its words are looked for, and it begins after the last end of a turn before them.
+    text begins with that; else its words are looked for, and it begins after the last end of a turn before them: what
+    ends the assistant's last turn, or the special token behind other words.
     """
     starts: list[int] = []
     said = 0  # where the words of the turn before end
+    ends = {turns.end}
     for index, message in enumerate(messages):
         start = _rendered_length(tokenizer, messages[:index], tools, text) if index else None
         at, end = _words(message, text, max(said, start or 0))
+        after = text[end:].lstrip()
+        ends |= set(sorted((stop for stop in turns.stops if end > at and after.startswith(stop)), key=len)[-1:])
         if start is None:
-            start = said + _after_last_end(text[said:at], turns)
+            start = said + _after_last(ends, text[said:at])
         starts.append(max([start, *starts[-1:]]))
         said = max(end, start)
     return starts
@@ -56,11 +60,7 @@ def _words(message: Message, text: str, since: int) -> tuple[int, int]:
     return since, since
 
 
-def _after_last_end(between: str, turns: Turns) -> int:
+def _after_last(ends: set[str], between: str) -> int:
     """How much of the text between two turns' words belongs to the first of them."""
-    at = between.rfind(turns.end)
-    if at >= 0:
-        rest = between[at + len(turns.end) :]
-        return len(between) - len(rest.lstrip())
-    at = between.rfind(turns.header) if turns.header else -1
-    return max(at, 0)
+    at = max((between.rfind(end) + len(end) for end in ends if end in between), default=0)
+    return len(between) - len(between[at:].lstrip()) if at else 0
