@@ -108,15 +108,19 @@ def _said(piece: Piece, trained: Style, *, marked: bool, token_ids: bool) -> Tex
         tokens = tokens[:60]
         left = len(piece.tokens) - len(tokens)
     base = CUT if piece.cut else trained if piece.trained else Style()
-    for token in tokens:
-        style = base if piece.cut or not token.special else base + SPECIAL
-        for line in visible(token.text).splitlines(keepends=True):
+    runs = [(token.text, token.special, token.id) for token in tokens]
+    if not token_ids:
+        alike = groupby(tokens, key=lambda token: token.special)
+        runs = [("".join(token.text for token in run), special, 0) for special, run in alike]
+    for text, special, number in runs:
+        style = base + SPECIAL if special and not piece.cut else base
+        for line in visible(text).splitlines(keepends=True):
             said.append(line.removesuffix("\n"), style)
             if line.endswith("\n"):
                 said.append("↵", DIM)
                 said.append("" if token_ids else "\n")
         if token_ids:
-            said.append(_subscript(token.id) + ("\n" if token.text.endswith("\n") else ""), DIM)
+            said.append(_subscript(number) + ("\n" if text.endswith("\n") else ""), DIM)
     if left:
         said.append(f" … {left:,} more tokens", DIM)
     if not marked or not (piece.trained or piece.cut):
