@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from posttrain.data.length import TooLong, cut, kept_part, trains
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem
 from posttrain.data.template import Tools, Turns, check_answer, check_context, probe_turns, render
@@ -18,33 +19,50 @@ if TYPE_CHECKING:
 Ids = list[int]
 
 NO_TRAINED_TOKEN = "had no trained token"
+TOO_LONG = "longer than max_length"
 LONG_PROMPT = "had a prompt that fills max_length"
+SAME_TEXT = "had two answers that the template writes the same"
 SAME_ONCE_CUT = "differed only after max_length"
+SAME_ENDS = "differed only before the last max_length tokens"
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Token rows of `total` records: how many were left out (by reason), cut, and given another prompt's end."""
+    """Token rows of `total` records: how many were left out (by reason), cut, and given another prompt's end.
+
+    `pieces` are the rows that the `split` records became; any other record that was kept is one row.
+    """
 
     rows: list[dict[str, Any]]
     total: int
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
     reshaped: int = 0
+    split: int = 0
+    pieces: int = 0
 
     @property
     def kept(self) -> int:
-        return len(self.rows)
+        return self.total - self.dropped.total()
 
     @property
     def summary(self) -> str:
-        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 45 had no trained token``."""
-        return summary_of(self.kept, self.total, self.dropped, self.truncated, self.reshaped)
+        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 188 had no trained token``."""
+        return summary_of(self.kept, self.total, self.dropped, self.truncated, self.reshaped, self.split, self.pieces)
 
 
-def summary_of(kept: int, total: int, dropped: Mapping[str, int], truncated: int, reshaped: int) -> str:
+def summary_of(
+    kept: int,
+    total: int,
+    dropped: Mapping[str, int],
+    truncated: int,
+    reshaped: int,
+    split: int = 0,
+    pieces: int = 0,
+) -> str:
     """One line: how many of how many rows were kept, how many were cut, and why the others were left out."""
     said = [f"{truncated:,} truncated"] if truncated else []
+    said += [f"{split:,} split into {pieces:,}"] if split else []
     said += [f"{count:,} {why}" for why, count in dropped.items()]
     said += [f"{reshaped:,} with a prompt that the template ends otherwise before an answer"] if reshaped else []
     return f"kept {kept:,} of {total:,}" + (": " + ", ".join(said) if said else "")
@@ -56,31 +74,52 @@ def refuse_nothing_kept(done: Tokenized) -> None:
         raise UserError(f"no row is left to train on: {done.summary}", fix="Raise the length limit.")
 
 
-def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None) -> Tokenized:
+def tokenize_chats(
+    records: Sequence[Chat],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    too_long: TooLong = "keep_start",
+) -> Tokenized:
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
-    Rows are cut to their first `max_length` tokens, and left out where no trained token remains.
+    What becomes of a row longer than `max_length` says `too_long`; a row is left out where no trained token remains.
     Raises UserError for a row whose trained part cannot be found.
     """
     turns = probe_turns(tokenizer)
     rendered = [trained_spans(tokenizer, record, turns) for record in records]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
-    rows, dropped, truncated = [], Counter[str](), 0
+    rows, dropped, truncated, split, pieces = [], Counter[str](), 0, 0, 0
     for ids, labels in tokens:
-        if all(label == IGNORED for label in labels[:max_length]):
-            dropped[NO_TRAINED_TOKEN] += 1
+        long = max_length is not None and len(ids) > max_length
+        if long and too_long == "drop":
+            dropped[TOO_LONG] += 1
             continue
-        truncated += max_length is not None and len(ids) > max_length
-        rows.append({"input_ids": ids[:max_length], "labels": labels[:max_length]})
-    return Tokenized(rows, len(records), dropped, truncated=truncated)
+        parts = cut(ids, labels, max_length, too_long)
+        found = [{"input_ids": part, "labels": trained} for part, trained in parts if trains(trained)]
+        if not found:
+            dropped[NO_TRAINED_TOKEN] += 1
+        elif len(found) > 1:
+            split += 1
+            pieces += len(found)
+        else:
+            truncated += long
+        rows += found
+    return Tokenized(rows, len(records), dropped, truncated=truncated, split=split, pieces=pieces)
 
 
 def tokenize_preferences(
-    records: Sequence[Preference], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+    records: Sequence[Preference],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    too_long: TooLong = "keep_start",
 ) -> Tokenized:
-    """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; TRL's collator cuts them to `max_length`.
+    """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, whole: TRL's collator cuts each answer with its
+    prompt to `max_length`, as its ``truncation_mode`` says.
 
-    Left out are rows whose prompt alone fills `max_length`, or whose two answers are the same up to there.
+    Left out are rows that would teach nothing then: the prompt alone fills `max_length`, or nothing that differs
+    is left of the two answers. With `too_long` drop, those with an answer that ends after `max_length` too.
     """
     turns = probe_turns(tokenizer)
     texts: list[str] = []
@@ -89,31 +128,39 @@ def tokenize_preferences(
         for answer in (record.chosen, record.rejected):
             texts.append(_answered_text(tokenizer, record.prompt, answer, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
+    part = kept_part(max_length, too_long)
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
     for prompt, chosen, rejected in zip(ids, ids, ids, strict=True):
         shared = min(_common(prompt, chosen), _common(prompt, rejected))
-        row = {
-            "prompt_ids": prompt[:shared],
-            "chosen_ids": chosen[shared:],
-            "rejected_ids": rejected[shared:],
-        }
-        if max_length is not None and shared >= max_length:
+        long = max_length is not None and max(len(chosen), len(rejected)) > max_length
+        if chosen == rejected:
+            dropped[SAME_TEXT] += 1
+        elif long and too_long == "drop":
+            dropped[TOO_LONG] += 1
+        elif _fills(shared, max_length, too_long):
             dropped[LONG_PROMPT] += 1
-        elif max_length is not None and chosen[:max_length] == rejected[:max_length]:
-            dropped[SAME_ONCE_CUT] += 1
+        elif chosen[part] == rejected[part]:
+            dropped[SAME_ENDS if too_long == "keep_end" else SAME_ONCE_CUT] += 1
         else:
-            truncated += max_length is not None and max(len(chosen), len(rejected)) > max_length
+            truncated += long
             reshaped += shared < len(prompt)
-            rows.append(row)
+            rows.append(
+                {"prompt_ids": prompt[:shared], "chosen_ids": chosen[shared:], "rejected_ids": rejected[shared:]}
+            )
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
 def tokenize_feedback(
-    records: Sequence[Feedback], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+    records: Sequence[Feedback],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    too_long: TooLong = "keep_start",
 ) -> Tokenized:
-    """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts them to `max_length`.
+    """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts their ends to `max_length`.
 
-    Left out are rows whose prompt alone fills `max_length`.
+    Left out are rows whose prompt alone fills `max_length`; with `too_long` drop, all longer ones. With keep_end,
+    which TRL has not got for KTO, the rows have lost their beginnings here.
     """
     turns = probe_turns(tokenizer)
     texts: list[str] = []
@@ -124,12 +171,18 @@ def tokenize_feedback(
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
     for record, prompt, answered in zip(records, ids, ids, strict=True):
         shared = _common(prompt, answered)
-        if max_length is not None and shared >= max_length:
+        long = max_length is not None and len(answered) > max_length
+        if long and too_long == "drop":
+            dropped[TOO_LONG] += 1
+            continue
+        if _fills(shared, max_length, too_long):
             dropped[LONG_PROMPT] += 1
             continue
-        truncated += max_length is not None and len(answered) > max_length
+        truncated += long
         reshaped += shared < len(prompt)
-        rows.append({"prompt_ids": prompt[:shared], "completion_ids": answered[shared:], "label": record.label})
+        start = kept_part(max_length, too_long).indices(len(answered))[0]
+        kept = {"prompt_ids": answered[start:shared], "completion_ids": answered[max(start, shared) :]}
+        rows.append({**kept, "label": record.label})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
@@ -148,6 +201,11 @@ def tokenize_problems(
         else:
             rows.append({"prompt_ids": ids, "index": index})
     return Tokenized(rows, len(records), dropped)
+
+
+def _fills(prompt_length: int, max_length: int | None, too_long: TooLong) -> bool:
+    """Whether nothing of an answer is left after a prompt of so many tokens."""
+    return max_length is not None and too_long != "keep_end" and prompt_length >= max_length
 
 
 def _prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, place: str) -> str:

@@ -119,6 +119,11 @@ class Data(Section):
         "at each look.",
     )
     system: str | None = Field(default=None, description="System prompt for the rows that have none.")
+    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
+        default="keep_start",
+        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
+        "left out, or (sft) split into several.",
+    )
 
 
 class Rollout(Section):
@@ -309,6 +314,10 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.dev", "missing: eval needs problems; list sources under data.dev or data.unseen"))
     if stage in ("rlvr", "eval") and "graders" in parts and not parts["graders"]:
         wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
+    if stage != "sft" and "data" in parts and parts["data"].too_long == "split":
+        wrong.append(("data.too_long", f"rows of {stage} cannot be split: an answer belongs to its whole prompt"))
+    elif stage in ("rlvr", "eval") and "data" in parts and parts["data"].too_long != "keep_start":
+        wrong.append(("data.too_long", "prompts that are too long are left out by rollout.max_prompt_tokens"))
     wrong += _misfits_of_looks(stage, parts)
     wrong += _misfits_of_vllm(stage, parts)
     if "eval" in parts and "data" in parts and (best_by := parts["eval"].best_by):

@@ -140,7 +140,8 @@ def _tokenize(
         problems = [records[row["index"]] for row in done.rows]
         rows = prompt_rows(problems, [row["prompt_ids"] for row in done.rows])
     else:
-        done = tokenize.OF_STAGE[recipe.stage](records, tokenizer, max_length=arguments.max_length)
+        lengths = {"max_length": arguments.max_length, "too_long": recipe.data.too_long}
+        done = tokenize.OF_STAGE[recipe.stage](records, tokenizer, **lengths)
         rows, problems = done.rows, []
     tokenize.refuse_nothing_kept(done)
     say(f"{name}: {done.summary}")
