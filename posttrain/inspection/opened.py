@@ -152,7 +152,7 @@ def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) ->
 
     if stage in ("rlvr", "eval"):
         return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens}
-    return {"max_length": max_length or train_settings(recipe)["max_length"]}
+    return {"max_length": max_length or train_settings(recipe)["max_length"], "too_long": recipe.data.too_long}
 
 
 def parse_columns(given: Sequence[str]) -> dict[str, str]:

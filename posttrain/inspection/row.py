@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, groupby, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from posttrain.data.length import kept_part
 from posttrain.data.masks import IGNORED
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem, Record
 from posttrain.data.template import probe_turns, render
@@ -114,9 +115,9 @@ def _texts(
         return {"prompt": _pieces(record.prompt, _seen(record, record.prompt, tokenizer, ids, [], [0] * len(ids)))}
     if isinstance(record, Chat):
         ids = whole[0]["input_ids"] if whole else _encoded(tokenizer, record.messages, record)
-        labels = whole[0]["labels"] if rows else [IGNORED] * len(ids)
-        trained = [label != IGNORED for label in labels]
-        parts = _split_parts(ids, [row["input_ids"] for row in rows]) if rows else _kept(len(ids), settings)
+        parts, trained = _kept(len(ids), settings), [False] * len(ids)
+        if rows:
+            parts, trained = _placed(rows, whole[0], from_end=settings.get("too_long") == "keep_end")
         return {
             "conversation": _pieces(record.messages, _seen(record, record.messages, tokenizer, ids, trained, parts))
         }
@@ -173,22 +174,28 @@ def _pieces(messages: list[Message], seen: Sequence[_Seen]) -> list[Piece]:
 
 def _kept(length: int, settings: Mapping[str, Any]) -> list[int]:
     """0 for each of a row's tokens that stays below the limit, -1 for the others."""
-    limit = settings.get("max_length")
-    cut = max(length - limit, 0) if limit is not None else 0
-    if settings.get("too_long") == "keep_end":
-        return [-1] * cut + [0] * (length - cut)
-    return [0] * (length - cut) + [-1] * cut
+    kept = range(length)[kept_part(settings.get("max_length"), settings.get("too_long", "keep_start"))]
+    return [0 if at in kept else -1 for at in range(length)]
 
 
-def _split_parts(ids: list[int], rows: list[list[int]]) -> list[int]:
-    """The number of the first of `rows`, in order, that each of the `ids` is in; -1 for none."""
-    parts = [-1] * len(ids)
-    start = 0
+def _placed(rows: list[dict[str, Any]], whole: dict[str, Any], *, from_end: bool) -> tuple[list[int], list[bool]]:
+    """For each token of the `whole` row the number of the first of `rows` that it is in (-1: none), and whether any of
+    them trains it. The rows are parts of the whole in order, which share a token at most."""
+    ids, labels = whole["input_ids"], whole["labels"]
+    parts, trained = [-1] * len(ids), [False] * len(ids)
+    start = len(ids) - len(rows[0]["input_ids"]) if from_end else 0
     for number, row in enumerate(rows):
-        start = next(at for at in range(start, len(ids)) if ids[at : at + len(row)] == row)
-        for at in range(start, start + len(row)):
+        read, taught = row["input_ids"], row["labels"][1:]  # a part's first token has nothing to be predicted from
+        ends = range(start + len(read), len(ids) + 1)
+        end = next(
+            end for end in ends if ids[end - len(read) : end] == read and labels[end - len(taught) : end] == taught
+        )
+        start = end - len(read)
+        for at, label in enumerate(row["labels"], start):
             parts[at] = number if parts[at] < 0 else parts[at]
-    return parts
+            trained[at] = trained[at] or label != IGNORED
+        start = end - 1
+    return parts, trained
 
 
 def _answers(record: Preference | Feedback) -> dict[str, list[Message]]:

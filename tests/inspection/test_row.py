@@ -65,11 +65,14 @@ def test_a_cut_chat_by_hand(tiny: Any) -> None:
     assert left_out.why == "had no trained token"
 
 
-@pytest.mark.parametrize("max_length", [None, 70, 40])
-def test_shown_chats_are_the_trainers_rows(tiny: Any, max_length: int | None) -> None:
+@pytest.mark.parametrize(
+    ("max_length", "too_long"),
+    [(None, "keep_start"), (70, "keep_start"), (40, "keep_start"), (50, "keep_end"), (70, "drop")],
+)
+def test_shown_chats_are_the_trainers_rows(tiny: Any, max_length: int | None, too_long: str) -> None:
     chats = open_rows(str(QUICKSTART / "data" / "sft.jsonl")).records[:200]
-    rows = [shown(chat, "sft", tiny, max_length=max_length) for chat in chats]
-    trained = OF_STAGE["sft"](chats, tiny, max_length=max_length).rows
+    rows = [shown(chat, "sft", tiny, max_length=max_length, too_long=too_long) for chat in chats]
+    trained = OF_STAGE["sft"](chats, tiny, max_length=max_length, too_long=too_long).rows
     kept = [row.texts["conversation"] for row in rows if row.rows]
     assert [ids_of(pieces) for pieces in kept] == [row["input_ids"] for row in trained]
     labels = [
@@ -82,34 +85,55 @@ def test_shown_chats_are_the_trainers_rows(tiny: Any, max_length: int | None) ->
         assert text == tiny.decode(ids_of(pieces, trained=True))
 
 
-@pytest.mark.parametrize("max_length", [None, 80, 50])
-def test_shown_pairs_are_what_trls_collator_makes(tiny: Any, max_length: int | None) -> None:
+def test_a_split_chat_shows_each_row_that_it_becomes(tiny: Any) -> None:
+    chat = Chat([turn for n in range(6) for turn in (user(f"{n} and {n}?"), assistant("yes " * 5 * n + "!"))])
+    row = shown(chat, "sft", tiny, max_length=30, too_long="split")
+    made = OF_STAGE["sft"]([chat], tiny, max_length=30, too_long="split").rows
+    assert row.rows == len(made) > 3
+    pieces = row.texts["conversation"]
+    assert {piece.part for piece in pieces} == set(range(len(made)))
+    assert row.trained == sum(label != -100 for each in made for label in each["labels"])
+    first = [token.id for piece in pieces if piece.part == 0 and not piece.cut for token in piece.tokens]
+    assert first == made[0]["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("max_length", "too_long"),
+    [(None, "keep_start"), (80, "keep_start"), (50, "keep_start"), (45, "keep_end"), (80, "drop")],
+)
+def test_shown_pairs_are_what_trls_collator_makes(tiny: Any, max_length: int | None, too_long: str) -> None:
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 
     pairs = open_rows(str(QUICKSTART / "data" / "preferences.jsonl")).records[:100]
-    rows = [shown(pair, "dpo", tiny, max_length=max_length) for pair in pairs]
-    done = OF_STAGE["dpo"](pairs, tiny, max_length=max_length)
+    rows = [shown(pair, "dpo", tiny, max_length=max_length, too_long=too_long) for pair in pairs]
+    done = OF_STAGE["dpo"](pairs, tiny, max_length=max_length, too_long=too_long)
     kept = [row for row in rows if row.rows]
     assert len(kept) == done.kept > 10
     assert {row.why for row in rows if not row.rows} == set(done.dropped)
-    batch = DataCollatorForPreference(pad_token_id=-1, max_length=max_length)(done.rows)
+    mode = "keep_end" if too_long == "keep_end" else "keep_start"
+    batch = DataCollatorForPreference(pad_token_id=-1, max_length=max_length, truncation_mode=mode)(done.rows)
     for half, name in enumerate(("chosen", "rejected")):
         for number, row in enumerate(kept):
             read, trained = (batch[key][half * len(kept) + number].tolist() for key in ("input_ids", "completion_mask"))
             pieces = [*row.texts["prompt"], *row.texts[name]]
-            assert ids_of(pieces) == [token for token in read if token >= 0]
+            # Cut from the left, the prompt is shown as the shorter of the two answers keeps it.
+            read_ids = [token for token in read if token >= 0]
+            assert ids_of(pieces)[-len(read_ids) :] == read_ids
+            assert too_long == "keep_end" or len(ids_of(pieces)) == len(read_ids)
             assert ids_of(pieces, trained=True) == [t for t, mask in zip(read, trained, strict=True) if mask]
 
 
-@pytest.mark.parametrize("max_length", [None, 60])
-def test_shown_feedback_is_what_trls_collator_makes(tiny: Any, max_length: int | None) -> None:
+@pytest.mark.parametrize(
+    ("max_length", "too_long"), [(None, "keep_start"), (60, "keep_start"), (40, "keep_end"), (75, "drop")]
+)
+def test_shown_feedback_is_what_trls_collator_makes(tiny: Any, max_length: int | None, too_long: str) -> None:
     from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
     records = open_rows(str(QUICKSTART / "data" / "feedback.jsonl")).records[:100]
-    rows = [shown(record, "kto", tiny, max_length=max_length) for record in records]
+    rows = [shown(record, "kto", tiny, max_length=max_length, too_long=too_long) for record in records]
     kept = [row for row in rows if row.rows]
     batch = DataCollatorForUnpairedPreference(pad_token_id=-1, max_length=max_length)(
-        OF_STAGE["kto"](records, tiny, max_length=max_length).rows
+        OF_STAGE["kto"](records, tiny, max_length=max_length, too_long=too_long).rows
     )
     assert [row.label for row in kept] == batch["label"].tolist()
     for row, read, trained in zip(kept, batch["input_ids"].tolist(), batch["completion_mask"].tolist(), strict=True):
