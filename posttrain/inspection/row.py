@@ -15,7 +15,7 @@ from posttrain.data.template import probe_turns, render
 from posttrain.data.tokenize import OF_STAGE
 from posttrain.errors import UserError
 from posttrain.inspection.tokens import Token, read_tokens
-from posttrain.inspection.turns import turn_starts
+from posttrain.inspection.turns import answer_start, turn_starts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,10 +48,11 @@ class Piece:
 class Shown:
     """A record as training sees it.
 
-    `texts` are its pieces by name: ``conversation`` (sft), or ``prompt`` and then ``chosen`` and ``rejected`` (dpo),
-    ``completion`` (kto), nothing (rlvr, eval). Tokens are counted in what is kept, a shared prompt once. `rows` is how
-    many rows training makes of it, and `why` says why there is none. `error` says why it cannot be rendered; there
-    are no texts then. `fields` is what a grader reads beside the prompt, `label` a thumb.
+    `texts` are its pieces by name: ``conversation`` (sft; ``conversation 1`` … where training writes it in several
+    ways), or ``prompt`` and then ``chosen`` and ``rejected`` (dpo), ``completion`` (kto), nothing (rlvr, eval). Tokens
+    are counted in what is kept, a shared prompt once. `rows` is how many rows training makes of it, and `why` says why
+    there is none. `error` says why it cannot be rendered; there are no texts then. `fields` is what a grader reads
+    beside the prompt, `label` a thumb.
     """
 
     number: int
@@ -114,13 +115,7 @@ def _texts(
         ids = whole[0]["prompt_ids"]
         return {"prompt": _pieces(record.prompt, _seen(record, record.prompt, tokenizer, ids, [], [0] * len(ids)))}
     if isinstance(record, Chat):
-        ids = whole[0]["input_ids"] if whole else _encoded(tokenizer, record.messages, record)
-        parts, trained = _kept(len(ids), settings), [False] * len(ids)
-        if rows:
-            parts, trained = _placed(rows, whole[0], from_end=settings.get("too_long") == "keep_end")
-        return {
-            "conversation": _pieces(record.messages, _seen(record, record.messages, tokenizer, ids, trained, parts))
-        }
+        return _chat_texts(record, rows, whole, tokenizer, settings)
     found: dict[str, list[Piece]] = {}
     answers = _answers(record)
     prompt, said = _prompt_and_answers(record, answers, whole, tokenizer)
@@ -132,6 +127,34 @@ def _texts(
         asked = [max(pair, key=lambda one: one.part) for pair in zip(seen, asked or seen, strict=False)][: len(prompt)]
         found["prompt"] = _pieces(messages, asked)
         found[name] = _pieces(messages, seen[len(prompt) :])
+    return found
+
+
+def _chat_texts(
+    chat: Chat,
+    rows: list[dict[str, Any]],
+    whole: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Mapping[str, Any],
+) -> dict[str, list[Piece]]:
+    """The conversation; or several, each up to a turn that is trained in it, where they are written differently."""
+    if not whole:
+        ids = _encoded(tokenizer, chat.messages, chat)
+        seen = _seen(chat, chat.messages, tokenizer, ids, [False] * len(ids), _kept(len(ids), settings))
+        return {"conversation": _pieces(chat.messages, seen)}
+    ends = [at + 1 for at, turn in enumerate(chat.messages) if turn["role"] == "assistant" and turn.get("weight", 1)]
+    found: dict[str, list[Piece]] = {}
+    placed = 0
+    for number, each in enumerate(whole):
+        messages = chat.messages[: ends[number]] if len(whole) == len(ends) > 1 else chat.messages
+        parts, trained = _placed(rows[placed:], each, placed, from_end=settings.get("too_long") == "keep_end")
+        placed = max(parts, default=-1) + 1 or placed
+        if max(parts, default=-1) < 0:  # none of the rows is of this one
+            parts = _kept(len(parts), settings)
+        seen = _seen(chat, messages, tokenizer, each["input_ids"], trained, parts)
+        found[f"conversation {number + 1}" if len(whole) > 1 else "conversation"] = _pieces(messages, seen)
+    if placed < len(rows):
+        raise RuntimeError(f"{chat.place}: {len(rows) - placed} of its rows are no part of it")
     return found
 
 
@@ -154,9 +177,10 @@ def _seen(
 ) -> list[_Seen]:
     tokens = read_tokens(tokenizer, ids)
     text = "".join(token.text for token in tokens)
-    starts = turn_starts(tokenizer, messages, record.tools, text, probe_turns(tokenizer))
+    turns = probe_turns(tokenizer)
+    starts = turn_starts(tokenizer, messages, record.tools, text, turns)
     if isinstance(record, Problem):  # then the turn that is to be sampled
-        starts.append(len(render(tokenizer, messages, record.tools)))
+        starts.append(answer_start(tokenizer, messages, record.tools, text, turns))
     begins = accumulate((len(token.text) for token in tokens), initial=0)
     return [
         _Seen(token, bisect_right(starts, begin) - 1, bool(trained) and trained[at] and parts[at] >= 0, parts[at])
@@ -178,20 +202,25 @@ def _kept(length: int, settings: Mapping[str, Any]) -> list[int]:
     return [0 if at in kept else -1 for at in range(length)]
 
 
-def _placed(rows: list[dict[str, Any]], whole: dict[str, Any], *, from_end: bool) -> tuple[list[int], list[bool]]:
-    """For each token of the `whole` row the number of the first of `rows` that it is in (-1: none), and whether any of
-    them trains it. The rows are parts of the whole in order, which share a token at most."""
+def _placed(
+    rows: list[dict[str, Any]], whole: dict[str, Any], first: int, *, from_end: bool
+) -> tuple[list[int], list[bool]]:
+    """For each token of the `whole` row the number, from `first` on, of the first of `rows` that it is in (-1: none),
+    and whether any of them trains it. As many of the rows count as are parts of the whole, in order, that share a
+    token at most."""
     ids, labels = whole["input_ids"], whole["labels"]
     parts, trained = [-1] * len(ids), [False] * len(ids)
-    start = len(ids) - len(rows[0]["input_ids"]) if from_end else 0
-    for number, row in enumerate(rows):
+    start = max(len(ids) - len(rows[0]["input_ids"]), 0) if rows and from_end else 0
+    for number, row in enumerate(rows, first):
         read, taught = row["input_ids"], row["labels"][1:]  # a part's first token has nothing to be predicted from
         ends = range(start + len(read), len(ids) + 1)
-        end = next(
+        fitting = (
             end for end in ends if ids[end - len(read) : end] == read and labels[end - len(taught) : end] == taught
         )
-        start = end - len(read)
-        for at, label in enumerate(row["labels"], start):
+        end = next(fitting, None)
+        if end is None:
+            break
+        for at, label in enumerate(row["labels"], end - len(read)):
             parts[at] = number if parts[at] < 0 else parts[at]
             trained[at] = trained[at] or label != IGNORED
         start = end - 1

@@ -38,6 +38,15 @@ def turn_starts(
     return starts
 
 
+def answer_start(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools, text: str, turns: Turns
+) -> int:
+    """The character of a prompt's `text` with which the turn that is to be sampled begins."""
+    start = _rendered_length(tokenizer, messages, tools, text)
+    header = text.rfind(turns.header) if turns.header else -1
+    return start if start is not None else header if header >= 0 else len(text)
+
+
 def _rendered_length(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools, text: str
 ) -> int | None:
