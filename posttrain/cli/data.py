@@ -83,6 +83,8 @@ def show(
 
     if html is not None and as_json:
         raise UserError("a page or JSON, not both", where="--json", fix="Leave one of them out.")
+    if html is not None and not html.parent.is_dir():
+        raise UserError(f"there is no folder {html.parent}", where="--html", fix="Make it first.")
     if html is not None and html.exists() and not force:
         raise UserError("is there already", where=str(html), fix="--force writes over it.")
     with reserved_stdout() as stdout:

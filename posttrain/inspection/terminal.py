@@ -21,7 +21,8 @@ TRAINED, LOWERED, SPECIAL, CUT, DIM, ROLE = (
 )
 MARKS = {"trained": ("⟦", "⟧"), "cut": ("⟨✂ ", "⟩")}
 SIDE_BY_SIDE = 140  # columns
-_GUTTER = 10
+_GUTTER = len("assistant") + 1
+_NUMBERED_GUTTER = len("assistant 12") + 1
 _CUT_SHOWN = 300  # characters of a cut piece
 _FIELD_SHOWN = 500
 
@@ -93,7 +94,7 @@ def _lines(
             said = Text()
             for piece in turn:
                 said += _said(piece, style, marked=not has_colours(console), token_ids=token_ids)
-            head = f"{role} {part + 1}" if row.rows > 1 else role
+            head = f"{role} {part + 1}".rjust(_NUMBERED_GUTTER) if row.rows > 1 else role.rjust(_GUTTER)
             found += _in_gutter(console, head, said, width)
         return found
 
@@ -130,15 +131,14 @@ def _said(piece: Piece, trained: Style, *, marked: bool, token_ids: bool) -> Tex
     return Text(before) + said[: len(body)] + Text(after) + said[len(body) :]
 
 
-def _in_gutter(console: Console, role: str, said: Text, width: int) -> list[Text]:
-    """The turn's lines, its role to the left of the first."""
+def _in_gutter(console: Console, head: str, said: Text, width: int) -> list[Text]:
+    """The turn's lines, `head` to the left of the first."""
     said.rstrip()
     lines = list(said.split("\n"))
     if console.is_terminal:
-        lines = [
-            part for line in lines for part in (line.wrap(console, width - _GUTTER - 3, overflow="fold") or [line])
-        ]
-    heads = [role[:_GUTTER].rjust(_GUTTER), *[" " * _GUTTER] * (len(lines) - 1)]
+        room = max(width - len(head) - 3, 20)
+        lines = [part for line in lines for part in (line.wrap(console, room, overflow="fold") or [line])]
+    heads = [head, *[" " * len(head)] * (len(lines) - 1)]
     return [Text.assemble((head, ROLE), (" │ ", DIM), line) for head, line in zip(heads, lines, strict=True)]
 
 
@@ -155,7 +155,9 @@ def _fields(console: Console, fields: Mapping[str, Any]) -> list[Text]:
     for name, value in fields.items():
         said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         more = f" … {len(said) - _FIELD_SHOWN:,} more characters" if len(said) > _FIELD_SHOWN else ""
-        found += _in_gutter(console, "", Text(f"{visible(name)}: {visible(said[:_FIELD_SHOWN])}{more}"), console.width)
+        found += _in_gutter(
+            console, " " * _GUTTER, Text(f"{visible(name)}: {visible(said[:_FIELD_SHOWN])}{more}"), console.width
+        )
     return found
 
 

@@ -110,6 +110,8 @@ def test_the_command(rows_file: Any) -> None:
     assert posttrain("data", "show", "rows.jsonl", "--html", "page.html", "--force").returncode == 0
     done = posttrain("data", "show", "rows.jsonl", "--html", "other.html", "--json")
     assert done.returncode == 2 and not Path("other.html").exists()
+    done = posttrain("data", "show", "rows.jsonl", "--html", "nowhere/page.html")
+    assert (done.returncode, done.stderr) == (2, "error: --html: there is no folder nowhere\n  Make it first.\n")
 
 
 def test_no_weights_are_loaded(rows_file: Any) -> None:

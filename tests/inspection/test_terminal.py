@@ -116,3 +116,15 @@ def test_the_legend_names_what_there_is(tiny: Any) -> None:
         "⟦trained⟧  ·  read only  ·  ⟨✂ cut at 2,048 tokens⟩  ·  ↵ line break"
     )
     assert "trained" not in legend(console, "eval", {"max_prompt_tokens": None}, token_ids=True).plain
+
+
+def test_the_rows_of_a_split_chat_are_numbered(tiny: Any) -> None:
+    chat = Chat([*CHAT.messages, *CHAT.messages])
+    row = look_at(chat, 1, "sft", tiny, {"max_length": 30, "too_long": "split"})
+    out = io.StringIO()
+    print_row(Console(file=out, color_system=None), row)
+    heads = [
+        line.partition(" │")[0].strip() for line in out.getvalue().splitlines() if line[:13].strip() and "│" in line
+    ]
+    assert heads == ["user 1", "assistant 1", "user 2", "assistant 2"]
+    assert "split into 2 rows" in out.getvalue()
