@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from posttrain.evals import progress as module
+from posttrain import progress as module
 from posttrain.progress import line, progress
 
 

@@ -75,6 +75,16 @@ def train_settings(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
+def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) -> dict[str, Any]:
+    """Return the keyword arguments of ``tokenize.OF_STAGE[stage]`` that this recipe asks for.
+
+    `stage` is rlvr for a recipe's `problems`, whatever its own is. `max_length`, where given, stands in for the limit.
+    """
+    if stage in ("rlvr", "eval"):
+        return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens}
+    return {"max_length": max_length or train_settings(recipe)["max_length"], "too_long": recipe.data.too_long}
+
+
 def check_batches(recipe: Recipe, processes: int) -> None:
     """Raise UserError when the batch sizes cannot work, before anything is loaded."""
     settings = train_settings(recipe)

@@ -23,7 +23,7 @@ from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
 from posttrain.runs.lineage import finished_document, generation
 from posttrain.runs.metrics import dev_rows, forget_after, read_rows
-from posttrain.stages.arguments import make_arguments, train_settings
+from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.terminal import quiet, say
@@ -88,10 +88,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     arguments: Any = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
     tokenizer = load_tokenizer(parent, recipe.model)
     rlvr = recipe.stage == "rlvr"
-    train, train_problems = _prepared(recipe, arguments, tokenizer, loaded.train, "train")
+    train, train_problems = _prepared(recipe, tokenizer, loaded.train, "train")
     if loaded.stream:
-        train = stream_rows(loaded.stream, tokenizer, _settings(recipe, arguments))
-    dev, _ = (None, []) if rlvr else _prepared(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
+        train = stream_rows(loaded.stream, tokenizer, token_settings(recipe, recipe.stage))
+    dev, _ = (None, []) if rlvr else _prepared(recipe, tokenizer, _limited(recipe, loaded.dev), "dev")
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
@@ -112,13 +112,6 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     )
 
 
-def _settings(recipe: Recipe, arguments: Any) -> dict[str, Any]:
-    """Return what the stage's rows are tokenized with."""
-    if recipe.stage == "rlvr":
-        return {"max_prompt_tokens": recipe.rollout.max_prompt_tokens}
-    return {"max_length": arguments.max_length, "too_long": recipe.data.too_long}
-
-
 def _limited(recipe: Recipe, records: Any) -> Any:
     return records[: recipe.eval.limit]
 
@@ -130,13 +123,13 @@ def _lengths(recipe: Recipe, arguments: Any) -> dict[str, Any]:
     return {"max_length": arguments.max_length, "too_long": recipe.data.too_long}
 
 
-def _prepared(recipe: Recipe, arguments: Any, tokenizer: Any, records: Any, name: str) -> tuple[Any, list[Problem]]:
+def _prepared(recipe: Recipe, tokenizer: Any, records: Any, name: str) -> tuple[Any, list[Problem]]:
     """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
     from posttrain.data.prepare import prepare_rows
 
     if not records:
         return None, []
-    prepared = prepare_rows(records, recipe.stage, tokenizer, _settings(recipe, arguments))
+    prepared = prepare_rows(records, recipe.stage, tokenizer, token_settings(recipe, recipe.stage))
     say(f"{name}: {prepared.summary}")
     if recipe.stage != "rlvr":
         return prepared.dataset, []
@@ -150,8 +143,7 @@ def _prompts(recipe: Recipe, tokenizer: Any, records: Any) -> tuple[list[Problem
 
     if not records:
         return [], []
-    limit = {"max_prompt_tokens": recipe.rollout.max_prompt_tokens}
-    prepared = prepare_rows(records, "rlvr", tokenizer, limit)
+    prepared = prepare_rows(records, "rlvr", tokenizer, token_settings(recipe, "rlvr"))
     say(f"dev problems: {prepared.summary}")
     kept = [records[int(position)] for position in prepared.record_of]
     return kept, prompts_of(kept, prepared.dataset["prompt_ids"])
