@@ -23,6 +23,7 @@ LAYERS = (
     "data",
     "runs",
     "model",
+    "inspection",
     "builtin",
     "engines",
     "evals",
@@ -38,6 +39,8 @@ EXCEPTIONS = {
     ("recipe", "evals"): "check of an eval's examples, inside a function",
     ("recipe", "stages"): "check of batch sizes, inside a function",
     ("stages", "launch"): "the DeepSpeed configuration",
+    ("inspection", "evals"): "the progress line, inside a function",
+    ("inspection", "stages"): "the lengths that training takes, inside a function",
 }
 
 
