@@ -21,6 +21,7 @@ LAYERS = (
     "graders",
     "recipe",
     "data",
+    "curation",
     "runs",
     "model",
     "inspection",
