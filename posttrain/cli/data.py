@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from posttrain.cli.options import (
     AsJson,
     Columns,
+    Force,
     FormatName,
     MaxLength,
+    NewFile,
     PartOfRecipe,
     Revision,
     Sets,
+    SourceName,
     SourceOrRecipe,
     Split,
     StageOfRows,
@@ -24,6 +28,9 @@ from posttrain.cli.options import (
     piped,
 )
 from posttrain.errors import UserError
+
+if TYPE_CHECKING:
+    from posttrain.recipe.schema import Source
 
 
 def formats(as_json: AsJson = False) -> None:
@@ -111,3 +118,83 @@ def show(
             html=html,
             as_json=as_json,
         )
+
+
+def convert(
+    source: SourceName,
+    out: NewFile,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="canonical, trl, prompt_completion, openai, openai_evals, sharegpt or alpaca (docs/shaping.md).",
+        ),
+    ] = "canonical",
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="COLUMN", help="Carry this column over; again for more.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Set aside rows that cannot be read.")] = False,
+    skip_unfit: Annotated[
+        bool, typer.Option("--skip-unfit", help="Set aside rows that say what the new shape cannot.")
+    ] = False,
+    force: Force = False,
+    as_json: AsJson = False,
+    stage: StageOfRows = None,
+    columns: Columns = None,
+    format: FormatName = None,
+    subset: Subset = None,
+    split: Split = None,
+    revision: Revision = None,
+) -> None:
+    """Write rows in another shape: posttrain's own, TRL's, OpenAI's, ShareGPT's, alpaca's.
+
+    Example: posttrain data convert rows.jsonl --to openai --out openai.jsonl
+    """
+    from posttrain.curation import convert as conversion
+    from posttrain.data.formats import FORMATS
+    from posttrain.errors import did_you_mean
+    from posttrain.inspection.stage import find_stage
+
+    given = _source(source, columns, format, subset, split, revision)
+    note = ""
+    if stage is None:
+        stage, note = find_stage(given)
+    elif stage not in FORMATS:
+        raise UserError(f"no stage {stage!r}.{did_you_mean(stage, FORMATS)}", where="--stage", fix=", ".join(FORMATS))
+    done = conversion.convert(
+        given, stage, to, out, keep=keep or (), skip_bad=skip_bad, skip_unfit=skip_unfit, force=force
+    )
+    _say([note] if note else [])
+    _result(done.path, conversion.report(done), done.as_json(), as_json)
+
+
+def _source(
+    path: str,
+    columns: list[str] | None = None,
+    format: str | None = None,
+    subset: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> Source:
+    from posttrain.inspection.opened import parse_columns
+    from posttrain.recipe.schema import Source
+
+    return Source(
+        path=path,
+        columns=parse_columns(columns or []),
+        format=format or "auto",
+        subset=subset,
+        split=split or "train",
+        revision=revision,
+    )
+
+
+def _result(path: str, report: list[str], document: dict[str, Any], as_json: bool) -> None:
+    """What was written, on stdout; what there is to say about it, on stderr."""
+    _say(report)
+    print(json.dumps(document, indent=2, ensure_ascii=False) if as_json else path)
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
