@@ -18,6 +18,7 @@ from posttrain.cli.options import (
     NewFile,
     PartOfRecipe,
     Revision,
+    Seed,
     Sets,
     SourceName,
     SourceOrRecipe,
@@ -166,6 +167,38 @@ def convert(
     )
     _say([note] if note else [])
     _result(done.path, conversion.report(done), done.as_json(), as_json)
+
+
+def mix(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE[=SHARE]...|RECIPE", help="Sources, each with its share; or a recipe."),
+    ],
+    out: NewFile,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="So many; absent: as many as there are, none taken twice.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="No shares: in proportion to size^(1/temperature).")
+    ] = None,
+    counts: Annotated[bool, typer.Option("--counts", help="The numbers are rows, not shares.")] = False,
+    repeat: Annotated[
+        bool, typer.Option("--repeat", help="A source with too few rows gives them several times.")
+    ] = False,
+    seed: Seed = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Mix sources into one file of rows: by share, by count or by temperature.
+
+    Example: posttrain data mix chat.jsonl=0.7 math.jsonl=0.3 --rows 10000 --out mix.jsonl
+    """
+    from posttrain.curation import mix as mixing
+    from posttrain.curation.mixture import asked_mixture
+
+    data, share_out = asked_mixture(sources, rows=rows, temperature=temperature, counts=counts, repeat=repeat)
+    done = mixing.mix(data, out, share_out, seed=seed or 0, force=force)
+    _result(done.path, mixing.report(done), done.as_json(), as_json)
 
 
 def _source(

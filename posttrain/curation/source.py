@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
+
+from posttrain.curation.write import encode
 from posttrain.data.chunks import Chunk, Placed, chunks_of, rows_of
 from posttrain.data.files import files_of, is_hub_id, shown
+from posttrain.data.formats import rename_columns
+from posttrain.data.text_rows import BOM
+from posttrain.errors import UserError
 from posttrain.progress import progress
 from posttrain.recipe.schema import Source
 
@@ -43,3 +50,51 @@ def each_row(source: Source, label: str | None = None) -> Iterator[Iterator[Plac
 def name_of(source: Source) -> str:
     """What messages call the source."""
     return shown(source.path)
+
+
+def count_rows(source: Source) -> int:
+    """The rows of `source`. Lines of JSONL are counted, not parsed."""
+    with each_chunk(source, "counting") as chunks:
+        return sum(map(_count, chunks))
+
+
+def taken_lines(source: Source, times: np.ndarray, label: str) -> Iterator[tuple[bytes, int]]:
+    """Yield the row of each number whose `times` is above 0, as `encode` writes it, with the times.
+
+    A row without renamed columns stays as it is, to the byte where it is a line. Raises UserError for one of them
+    that cannot be read.
+    """
+    number = 0
+    with each_chunk(source, label) as chunks:
+        for chunk in chunks:
+            for part in _parts(chunk):
+                if number < len(times) and times[number]:
+                    yield _line(part, source), int(times[number])
+                number += 1
+    if number != len(times):
+        raise UserError(f"had {len(times):,} rows, and now has {number:,}", where=name_of(source))
+
+
+def _count(chunk: Chunk) -> int:
+    if chunk.lines is None:
+        return len(chunk.rows)
+    lines = chunk.lines.removeprefix(BOM) if chunk.first == 1 else chunk.lines
+    return sum(1 for line in lines.split(b"\n") if line.strip())
+
+
+def _parts(chunk: Chunk) -> Iterator[Chunk]:
+    """The chunk in chunks of one row."""
+    if chunk.lines is None:
+        for placed in chunk.rows:
+            yield replace(chunk, rows=[placed])
+        return
+    for number, line in enumerate(chunk.lines.split(b"\n"), chunk.first):
+        if (line.removeprefix(BOM) if number == 1 else line).strip():
+            yield replace(chunk, lines=line, first=number)
+
+
+def _line(part: Chunk, source: Source) -> bytes:
+    row, place = next(rows_of(part))
+    if source.columns or part.lines is None:
+        return encode(rename_columns(row, source.columns, place), place)
+    return part.lines.removeprefix(BOM).strip() + b"\n"
