@@ -41,6 +41,8 @@ data_app = typer.Typer(help="Look at rows, and shape them.", no_args_is_help=Tru
 data_app.command("formats")(data.formats)
 data_app.command("convert")(data.convert)
 data_app.command("mix")(data.mix)
+data_app.command("split")(data.split)
+data_app.command("sample")(data.sample)
 data_app.command("show")(data.show)
 app.add_typer(data_app, name="data")
 

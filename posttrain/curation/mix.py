@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from posttrain.curation.source import count_rows, name_of, taken_lines
+from posttrain.curation.source import count_rows, marked_lines, name_of
 from posttrain.curation.spool import spool
 from posttrain.curation.write import new_file, refuse_existing
 from posttrain.data.mixture import draw, random_state
@@ -62,7 +62,7 @@ def mix(
             rng = random_state(seed, "mix", index)
             pool = draw(counts[index], pools[index], rng)
             times = np.bincount(pool[draw(len(pool), wanted[index], rng)], minlength=counts[index])
-            for line, count in taken_lines(source, times, "reading"):
+            for line, count in marked_lines(source, times, "reading"):
                 repeats += [len(lines)] * count
                 lines.add(line)
         for line in lines.read(random_state(seed, "order").permutation(np.array(repeats, dtype=np.int64))):

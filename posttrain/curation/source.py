@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -58,8 +60,8 @@ def count_rows(source: Source) -> int:
         return sum(map(_count, chunks))
 
 
-def taken_lines(source: Source, times: np.ndarray, label: str) -> Iterator[tuple[bytes, int]]:
-    """Yield the row of each number whose `times` is above 0, as `encode` writes it, with the times.
+def marked_lines(source: Source, marks: np.ndarray, label: str) -> Iterator[tuple[bytes, int]]:
+    """Yield each row whose number has a mark other than 0, as `encode` writes it, and the mark.
 
     A row without renamed columns stays as it is, to the byte where it is a line. Raises UserError for one of them
     that cannot be read.
@@ -68,11 +70,28 @@ def taken_lines(source: Source, times: np.ndarray, label: str) -> Iterator[tuple
     with each_chunk(source, label) as chunks:
         for chunk in chunks:
             for part in _parts(chunk):
-                if number < len(times) and times[number]:
-                    yield _line(part, source), int(times[number])
+                if number < len(marks) and marks[number]:
+                    yield _line(part, source), int(marks[number])
                 number += 1
-    if number != len(times):
-        raise UserError(f"had {len(times):,} rows, and now has {number:,}", where=name_of(source))
+    if number != len(marks):
+        raise UserError(f"had {len(marks):,} rows, and now has {number:,}", where=name_of(source))
+
+
+def first_lines(source: Source, count: int) -> Iterator[bytes]:
+    """Yield the first `count` rows, or all, as `marked_lines` does."""
+    with each_chunk(source) as chunks:
+        for part in islice((part for chunk in chunks for part in _parts(chunk)), count):
+            yield _line(part, source)
+
+
+def value_of(row: Mapping[str, Any], column: str) -> Any:
+    """The value of a column, or of ``meta.user`` inside one; None where there is none."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for name in column.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def _count(chunk: Chunk) -> int:
