@@ -83,7 +83,7 @@ def encode(row: Mapping[str, Any], place: str | None = None) -> bytes:
 
 
 def _json(row: Any) -> bytes:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_as_text).encode() + b"\n"
+    return _encoder.encode(row).encode() + b"\n"
 
 
 def _as_text(value: Any) -> str:
@@ -92,6 +92,9 @@ def _as_text(value: Any) -> str:
     if isinstance(value, Decimal):
         return str(value)
     raise TypeError(f"a value of type {type(value).__name__}")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_as_text)
 
 
 def _without_nan(value: Any) -> Any:
