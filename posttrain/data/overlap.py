@@ -3,10 +3,13 @@
 A held-out row overlaps when more than half of its words stand in 8-grams that one training row has too: the single
 best row counts, not all of them together (arXiv 2411.15124, section 3.2). A row of fewer than 8 words has no 8-gram;
 it overlaps when a training row, or one of its turns, is the same words.
+
+Templates overlap with each other: one story with other numbers is another problem. `same_numbers` tells them apart.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -43,7 +46,8 @@ class Index:
     """The n-grams of held-out rows. `grams` has them row after row, from `starts`; `lengths` are rows' words.
 
     `sorted_grams` and `rows` are the same in order, each with its row. `short` finds rows without an n-gram by their
-    words. `templated` are rows that n-grams common to many rows cover beyond the threshold.
+    words. `templated` are rows that n-grams common to many rows cover beyond the threshold. `figures` are each row's
+    words with digits, where a training row must have them too.
     """
 
     ngram: int
@@ -54,6 +58,7 @@ class Index:
     sorted_grams: np.ndarray
     rows: np.ndarray
     short: dict[tuple[str, ...], list[int]]
+    figures: list[Counter[str]] | None
     templated: list[int] = field(default_factory=list)
     _of_template: dict[bytes, list[int]] = field(default_factory=dict)
 
@@ -98,10 +103,15 @@ def turns_of(record: Record, fields: Fields = "prompt") -> list[str]:
 
 
 def find_overlap(
-    train: Iterable[Turns], held_out: Iterable[Turns], *, ngram: int = NGRAM, threshold: float = THRESHOLD
+    train: Iterable[Turns],
+    held_out: Iterable[Turns],
+    *,
+    ngram: int = NGRAM,
+    threshold: float = THRESHOLD,
+    same_numbers: bool = False,
 ) -> Overlap:
     """Which of the texts overlap. Memory holds the n-grams of `held_out`; `train` is gone over once."""
-    index = make_index(held_out, ngram=ngram, threshold=threshold)
+    index = make_index(held_out, ngram=ngram, threshold=threshold, same_numbers=same_numbers)
     found, train = Overlap(), iter(train)
     while batch := list(islice(train, _TOGETHER)):
         for matched in matches(index, batch):
@@ -110,14 +120,21 @@ def find_overlap(
     return found
 
 
-def make_index(held_out: Iterable[Turns], *, ngram: int = NGRAM, threshold: float = THRESHOLD) -> Index:
-    """The index of these held-out texts."""
+def make_index(
+    held_out: Iterable[Turns], *, ngram: int = NGRAM, threshold: float = THRESHOLD, same_numbers: bool = False
+) -> Index:
+    """The index of these held-out texts.
+
+    With `same_numbers`, a training text must have every word with a digit that the held-out one has, as often.
+    """
+    figures: list[Counter[str]] = []
     lengths: list[int] = []
     grams: list[np.ndarray] = []
     short: dict[tuple[str, ...], list[int]] = {}
     for number, turns in enumerate(held_out):
         said = words("\n".join(turns))
         lengths.append(len(said))
+        figures.append(_figures(said) if same_numbers else Counter())
         grams.append(ngrams(numbers(said), ngram))
         if 0 < len(said) < ngram:
             short.setdefault(tuple(said), []).append(number)
@@ -133,6 +150,7 @@ def make_index(held_out: Iterable[Turns], *, ngram: int = NGRAM, threshold: floa
         flat[order],
         np.repeat(np.arange(len(grams)), counts)[order],
         short,
+        figures if same_numbers else None,
     )
     listed, often = np.unique(flat, return_counts=True)
     common = listed[often > _COMMON]
@@ -157,13 +175,15 @@ def matches(index: Index, texts: Sequence[Turns]) -> list[list[Match]]:
 def overlap_notes(train: Sequence[Record], held_out: Mapping[str, Sequence[Record]], command: str = "") -> list[str]:
     """A line for each held-out part that overlaps with the training rows, and the `command` that mends it.
 
-    The first `LOOKED_AT` training rows are looked at; loading has shuffled them.
+    The first `LOOKED_AT` training rows are looked at; loading has shuffled them. A pair counts whose numbers are the
+    same: a template with others is no news of data that one program wrote.
     """
     parts = {part: records for part, records in held_out.items() if len(records)}
     if not parts or not len(train):
         return []
     listed = [(part, number) for part, records in parts.items() for number in range(len(records))]
-    index = make_index(turns_of(record) for records in parts.values() for record in records)
+    texts = (turns_of(record) for records in parts.values() for record in records)
+    index = make_index(texts, same_numbers=True)
     found = {part: Overlap() for part in parts}
     looked = min(len(train), LOOKED_AT)
     for start in range(0, looked, _TOGETHER):
@@ -199,9 +219,10 @@ def _note(part: str, found: Overlap, train: Sequence[Record], held_out: Sequence
     worst = max(found.held_out, key=lambda row: (found.held_out[row].share, -row))
     match = found.held_out[worst]
     of = f"{len(train):,}" if looked == len(train) else f"the {looked:,} of {len(train):,} looked at"
+    places = f"{held_out[worst].place} is {match.share:.0%} in {train[match.row].place}"
     return (
         f"warning: {len(found.held_out):,} of {len(held_out):,} {part} rows overlap with "
-        f"{len(found.trained):,} of {of} training rows: {held_out[worst].place} is {match.share:.0%} in {train[match.row].place}"
+        f"{len(found.trained):,} of {of} training rows: {places}"
     )
 
 
@@ -217,7 +238,14 @@ def _covered(index: Index, turns: Sequence[list[str]], shared: np.ndarray) -> li
         # A row that no rare n-gram leads to can still be over the threshold if most of it is a template.
         shares = {row: _share(index, row, shared) for row in rows.union(_by_template(index, shared[~rare]))}
         found += [Match(row, share) for row, share in shares.items() if share > index.threshold]
+    if found and index.figures is not None:
+        own = _figures(word for turn in turns for word in turn)
+        found = [match for match in found if index.figures[match.row] <= own]
     return sorted(found, key=lambda match: match.row)
+
+
+def _figures(said: Iterable[str]) -> Counter[str]:
+    return Counter(word for word in said if any(letter.isdigit() for letter in word))
 
 
 def _by_template(index: Index, common: np.ndarray) -> list[int]:

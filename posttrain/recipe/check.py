@@ -5,6 +5,7 @@ Nothing here imports torch, so the answer comes before anything heavy is loaded.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None
         )
     listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen, *part.problems)]
     problems = [row for row in listed if isinstance(row, Problem)]
-    report += [line for part in rows for line in _rows_report(part)]
+    report += [line for part in rows for line in (*_rows_report(part), *_overlap_report(part, draft, path))]
     with _collected(errors):
         report += _check_graders(draft.sections.get("graders", []), problems, place)
     if errors:
@@ -166,6 +167,17 @@ def _rows_report(rows: Loaded) -> list[str]:
     }
     listed = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
     return [f"data: {listed} rows", *(f"  {note}" for note in rows.notes)]
+
+
+def _overlap_report(rows: Loaded, draft: Draft, path: Path) -> list[str]:
+    """What training rows nearly say of held-out ones. A share of the training rows is alike by its making."""
+    from posttrain.data.overlap import overlap_notes
+
+    held_out = {"unseen": rows.unseen, "problems": rows.problems}
+    if isinstance(draft.sections["data"].dev, list):
+        held_out = {"dev": rows.dev, **held_out}
+    command = f"posttrain data decontaminate {shlex.quote(str(path))} --same-numbers --out clean.jsonl"
+    return [f"  {note}" for note in overlap_notes(rows.train, held_out, command)]
 
 
 def _check_graders(
