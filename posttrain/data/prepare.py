@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from posttrain.data.cache import cached, file_digest
-from posttrain.data.tokenize import OF_STAGE, Tokenized, summary_of
+from posttrain.data.tokenize import OF_STAGE, Tokenized
 from posttrain.data.view import Order, Records, read_batch
 from posttrain.data.workers import in_order
 from posttrain.errors import UserError
@@ -72,7 +71,7 @@ def prepare_rows(
     }
     entry = cached("tokens", key, lambda into: _tokenize(records, stage, tokenizer, settings, into))
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
-    summary = summary_of(**about)
+    summary = about["summary"]
     if len(rank) != len(numbers):
         summary += f"; with copies, {len(rank):,} of {len(numbers):,} different rows"
     if not about["kept"]:
@@ -99,26 +98,24 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
 def _tokenize(records: Records, stage: str, tokenizer: Any, settings: dict[str, Any], into: Path) -> None:
     """Write the token rows of each record once, in the order of the files, and what became of the records."""
     schema = pa.schema({"index": pa.int64(), **_COLUMNS[stage]})
-    dropped: Counter[str] = Counter()
-    counts = dict.fromkeys(("kept", "total", "truncated", "reshaped", "split", "pieces"), 0)
+    done = Tokenized([], 0)
     with (
         pa.OSFile(str(into / ROWS), "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,
         progress("tokenizing rows", len(np.unique(records.order))) as advance,
     ):
-        done_by = in_order(
+        batches = in_order(
             _tokenize_batch,
             _tasks(records, schema),
             alone=_BATCHES_ALONE,
             prepare=_use,
             given=(tokenizer, stage, settings),
         )
-        for batch, done in done_by:
+        for batch, counted in batches:
             writer.write_batch(batch)
-            dropped += done.dropped
-            counts = {name: count + getattr(done, name) for name, count in counts.items()}
-            advance(done.total)
-    (into / ABOUT).write_text(json.dumps({**counts, "dropped": dropped}), encoding="utf-8")
+            done = done.with_counts_of(counted)
+            advance(counted.total)
+    (into / ABOUT).write_text(json.dumps({"kept": done.kept, "summary": done.summary}), encoding="utf-8")
 
 
 def _tasks(records: Records, schema: pa.Schema) -> Iterator[tuple[Any, ...]]:

@@ -120,11 +120,6 @@ class Data(Section):
         "at each look.",
     )
     system: str | None = Field(default=None, description="System prompt for the rows that have none.")
-    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
-        default="keep_start",
-        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
-        "left out, or (sft) split into several.",
-    )
     streaming: bool = Field(
         default=False,
         description="Read the training rows while training on them, for sets larger than the disk; sft only, and "
@@ -132,6 +127,11 @@ class Data(Section):
     )
     bad_rows: Literal["error", "skip"] = Field(
         default="error", description="Rows that cannot be read: an error that names the first, or skipped and counted."
+    )
+    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
+        default="keep_start",
+        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
+        "left out, or (sft) split into several.",
     )
 
 
@@ -385,10 +385,8 @@ def _misfits_of_streaming(stage: str, parts: Mapping[str, Any]) -> list[tuple[st
         wrong.append(("data.streaming", "nobody knows how many rows there are: set train.max_steps"))
     if train.get("packing"):
         wrong.append(("train.packing", "packs are made of all rows: leave packing or data.streaming out"))
-    if train.get("train_sampling_strategy") in ("group_by_length", "batch_rebalance"):
-        wrong.append(
-            ("train.train_sampling_strategy", "rows are sorted where all are there: leave this or streaming out")
-        )
+    if train.get("train_sampling_strategy", "random") != "random":
+        wrong.append(("train.train_sampling_strategy", "rows that stream past cannot be put in order: leave it out"))
     if isinstance(data.dev, Fraction):
         wrong.append(("data.dev", "a fraction is held out of all rows: list sources of held-out rows instead"))
     for index, source in enumerate(data.train):

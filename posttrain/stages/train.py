@@ -90,7 +90,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     rlvr = recipe.stage == "rlvr"
     train, train_problems = _prepared(recipe, arguments, tokenizer, loaded.train, "train")
     if loaded.stream:
-        train = stream_rows(loaded.stream, tokenizer, _lengths(recipe, arguments))
+        train = stream_rows(loaded.stream, tokenizer, _settings(recipe, arguments))
     dev, _ = (None, []) if rlvr else _prepared(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
@@ -112,6 +112,13 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     )
 
 
+def _settings(recipe: Recipe, arguments: Any) -> dict[str, Any]:
+    """Return what the stage's rows are tokenized with."""
+    if recipe.stage == "rlvr":
+        return {"max_prompt_tokens": recipe.rollout.max_prompt_tokens}
+    return {"max_length": arguments.max_length, "too_long": recipe.data.too_long}
+
+
 def _limited(recipe: Recipe, records: Any) -> Any:
     return records[: recipe.eval.limit]
 
@@ -129,10 +136,9 @@ def _prepared(recipe: Recipe, arguments: Any, tokenizer: Any, records: Any, name
 
     if not records:
         return None, []
-    rlvr = recipe.stage == "rlvr"
-    prepared = prepare_rows(records, recipe.stage, tokenizer, _lengths(recipe, arguments))
+    prepared = prepare_rows(records, recipe.stage, tokenizer, _settings(recipe, arguments))
     say(f"{name}: {prepared.summary}")
-    if not rlvr:
+    if recipe.stage != "rlvr":
         return prepared.dataset, []
     problems = [records[int(position)] for position in prepared.record_of]
     return as_dataset(prompt_rows(problems, prepared.dataset["prompt_ids"])), problems

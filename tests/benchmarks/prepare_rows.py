@@ -70,7 +70,8 @@ def compare(arguments: argparse.Namespace) -> None:
 def report(name: str, found: dict[str, Any], first: dict[str, Any]) -> None:
     rate, ratio = found["tokens"] / found["seconds"], first["seconds"] / found["seconds"]
     print(
-        f"{name:18} {found['seconds']:8.1f} s {rate:13,.0f} tokens/s {found['memory']:6,.0f} MB {ratio:7.2f} times as fast"
+        f"{name:18} {found['seconds']:8.1f} s {rate:13,.0f} tokens/s {found['memory']:6,.0f} MB "
+        f"{ratio:7.2f} times as fast"
     )
 
 

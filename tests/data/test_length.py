@@ -97,8 +97,8 @@ def test_what_becomes_of_long_chats_is_counted(
     assert done.rows[0] == whole[0]
     assert all(len(row["labels"]) == len(row["input_ids"]) <= 40 and trains(row["labels"]) for row in done.rows)
     if too_long == "keep_end":
-        ends = [(row["index"], row["input_ids"][-40:], row["labels"][-40:]) for row in whole[1:3]]
-        assert [(row["index"], row["input_ids"], row["labels"]) for row in done.rows[1:]] == ends
+        ends = [{name: row[name][-40:] for name in ("input_ids", "labels")} for row in whole[1:3]]
+        assert [{name: row[name] for name in ("input_ids", "labels")} for row in done.rows[1:]] == ends
     if too_long == "split":
         parts, wholes = ([x for row in rows for x in row["labels"] if x != IGNORED] for rows in (done.rows, whole))
         assert parts == wholes
