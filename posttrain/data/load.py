@@ -5,21 +5,22 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.formats import choose_format, rename_columns
 from posttrain.data.identity import content_key, digest_of
 from posttrain.data.read import read_rows, shown
-from posttrain.data.records import Feedback, Message, Problem, Record
+from posttrain.data.records import Feedback, Problem, Record
 from posttrain.data.split import refuse_overlap, split_by_prompt
+from posttrain.data.system import with_system
 from posttrain.data.usable import why_unusable
 from posttrain.errors import UserError
 from posttrain.recipe.paths import is_local
 
 if TYPE_CHECKING:
-    from posttrain.recipe.schema import Data, Source
+    from posttrain.recipe.schema import Data, Source, SystemPrompt
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def load_data(
 def _read_part(
     part: str,
     sources: Sequence[Source],
-    system: str | None,
+    system: str | SystemPrompt | None,
     stage: str,
     seed: int,
     notes: list[str],
@@ -88,7 +89,7 @@ def _read_part(
         where = place(f"data.{part}[{index}].path")
         found, title = _read_source(source, stage, where, place(f"data.{part}[{index}].format"))
         kept, dropped = _usable(found, where)
-        kept = [_with_system(record, system) for record in kept] if system else kept
+        kept = [with_system(record, system) for record in kept]
         name = shown(source.path) if is_local(source.path, Path()) else source.path
         notes.append(f"{part}: {name}: {_rows(len(found))} of {title}")
         notes += [f"{part}: {name}: left out {_rows(count)}: {why}" for why, count in dropped.items()]
@@ -139,16 +140,6 @@ def _sample(records: list[Record], source: Source, rng: random.Random) -> list[R
 
 def _some(records: list[Record], count: int, rng: random.Random) -> list[Record]:
     return [records[index] for index in sorted(rng.sample(range(len(records)), count))]
-
-
-def _with_system(record: Record, system: str) -> Record:
-    """`record`, opened by the system prompt if it has none."""
-    field = "messages" if hasattr(record, "messages") else "prompt"
-    messages: list[Message] = getattr(record, field)
-    if messages[0]["role"] == "system":
-        return record
-    changed: dict = {field: [{"role": "system", "content": system}, *messages]}
-    return replace(record, **changed)
 
 
 def _rows(count: int) -> str:

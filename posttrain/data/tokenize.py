@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem
-from posttrain.data.template import Tools, Turns, check_answer, check_context, probe_turns, render
+from posttrain.data.template import (
+    Tools,
+    Turns,
+    check_answer,
+    check_context,
+    check_thought,
+    probe_turns,
+    render,
+    with_thoughts,
+)
+from posttrain.data.thinking import DEFAULT, Thinking, TrainedTurns, last_turn_only, one_row_a_thought
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,13 +66,23 @@ def refuse_nothing_kept(done: Tokenized) -> None:
         raise UserError(f"no row is left to train on: {done.summary}", fix="Raise the length limit.")
 
 
-def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None) -> Tokenized:
+def tokenize_chats(
+    records: Sequence[Chat],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    trained_turns: TrainedTurns = "all",
+    thinking: Thinking = DEFAULT,
+) -> Tokenized:
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
-    Rows are cut to their first `max_length` tokens, and left out where no trained token remains.
+    Rows are cut to their first `max_length` tokens, and left out where no trained token remains. With `thinking`
+    keep, a conversation with thoughts before its last turn is as many rows as it has trained turns.
     Raises UserError for a row whose trained part cannot be found.
     """
-    turns = probe_turns(tokenizer)
+    turns = probe_turns(tokenizer, thinking)
+    records = [last_turn_only(record) for record in records] if trained_turns == "last" else records
+    records = list(one_row_a_thought(records)) if thinking == "keep" else records
     rendered = [trained_spans(tokenizer, record, turns) for record in records]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
     rows, dropped, truncated = [], Counter[str](), 0
@@ -76,16 +96,20 @@ def tokenize_chats(records: Sequence[Chat], tokenizer: PreTrainedTokenizerBase, 
 
 
 def tokenize_preferences(
-    records: Sequence[Preference], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+    records: Sequence[Preference],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; TRL's collator cuts them to `max_length`.
 
     Left out are rows whose prompt alone fills `max_length`, or whose two answers are the same up to there.
     """
-    turns = probe_turns(tokenizer)
+    turns = probe_turns(tokenizer, thinking)
     texts: list[str] = []
     for record in records:
-        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, record.place))
+        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, turns, record.place))
         for answer in (record.chosen, record.rejected):
             texts.append(_answered_text(tokenizer, record.prompt, answer, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
@@ -109,16 +133,20 @@ def tokenize_preferences(
 
 
 def tokenize_feedback(
-    records: Sequence[Feedback], tokenizer: PreTrainedTokenizerBase, *, max_length: int | None
+    records: Sequence[Feedback],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int | None,
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts them to `max_length`.
 
     Left out are rows whose prompt alone fills `max_length`.
     """
-    turns = probe_turns(tokenizer)
+    turns = probe_turns(tokenizer, thinking)
     texts: list[str] = []
     for record in records:
-        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, record.place))
+        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, turns, record.place))
         texts.append(_answered_text(tokenizer, record.prompt, record.completion, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
@@ -134,13 +162,18 @@ def tokenize_feedback(
 
 
 def tokenize_problems(
-    records: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, *, max_prompt_tokens: int | None
+    records: Sequence[Problem],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_prompt_tokens: int | None,
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``prompt_ids``, which end with the generation prompt, and ``index`` into `records`.
 
     Left out are rows whose prompt is longer than `max_prompt_tokens`.
     """
-    texts = [_prompt_text(tokenizer, record.prompt, record.tools, record.place) for record in records]
+    turns = probe_turns(tokenizer, thinking)
+    texts = [_prompt_text(tokenizer, record.prompt, record.tools, turns, record.place) for record in records]
     rows, dropped = [], Counter[str]()
     for index, ids in enumerate(_ids(tokenizer, texts)):
         if max_prompt_tokens is not None and len(ids) > max_prompt_tokens:
@@ -150,9 +183,12 @@ def tokenize_problems(
     return Tokenized(rows, len(records), dropped)
 
 
-def _prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, place: str) -> str:
-    text = render(tokenizer, prompt, tools, add_generation_prompt=True, place=place)
-    check_context(text, prompt, place)
+def _prompt_text(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, turns: Turns, place: str
+) -> str:
+    messages = with_thoughts(prompt, turns)
+    text = render(tokenizer, messages, tools, add_generation_prompt=True, thinking=turns.thinking, place=place)
+    check_context(text, messages, place, tools)
     return text
 
 
@@ -164,8 +200,11 @@ def _answered_text(
     turns: Turns,
     place: str,
 ) -> str:
-    text = render(tokenizer, prompt + answer, tools, place=place)
-    check_answer(text, answer[-1], turns, place)
+    messages = with_thoughts(prompt + answer, turns)
+    text = render(tokenizer, messages, tools, thinking=turns.thinking, place=place)
+    check_context(text, messages, place)  # some templates write the system turn in a prompt alone
+    check_answer(text, messages[-1], turns, place)
+    check_thought(text, messages[-1], place)
     return text
 
 

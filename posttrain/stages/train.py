@@ -115,7 +115,8 @@ def _prompts(recipe: Recipe, tokenizer: Any, records: Sequence[Any]) -> tuple[li
 
     if not records:
         return [], []
-    done = tokenize_problems(records, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
+    longest = recipe.rollout.max_prompt_tokens
+    done = tokenize_problems(records, tokenizer, max_prompt_tokens=longest, thinking=recipe.data.thinking)
     refuse_nothing_kept(done)
     say(f"dev problems: {done.summary}")
     kept = [records[row["index"]] for row in done.rows]
@@ -131,16 +132,18 @@ def _tokenize(
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
     from posttrain.data import tokenize
+    from posttrain.data.thinking import settings_of
 
     if not records:
         return [], []
+    settings = settings_of(recipe.data, recipe.stage)
     if recipe.stage == "rlvr":
         longest = recipe.rollout.max_prompt_tokens
-        done = tokenize.tokenize_problems(records, tokenizer, max_prompt_tokens=longest)
+        done = tokenize.tokenize_problems(records, tokenizer, max_prompt_tokens=longest, **settings)
         problems = [records[row["index"]] for row in done.rows]
         rows = prompt_rows(problems, [row["prompt_ids"] for row in done.rows])
     else:
-        done = tokenize.OF_STAGE[recipe.stage](records, tokenizer, max_length=arguments.max_length)
+        done = tokenize.OF_STAGE[recipe.stage](records, tokenizer, max_length=arguments.max_length, **settings)
         rows, problems = done.rows, []
     tokenize.refuse_nothing_kept(done)
     say(f"{name}: {done.summary}")
