@@ -20,6 +20,7 @@ from posttrain.data.template import (
     check_answer,
     check_context,
     check_thought,
+    check_tools,
     common_prefix,
     render,
     with_thoughts,
@@ -61,7 +62,8 @@ def searched_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns)
     if marked is not None:
         return marked
     text = render(tokenizer, chat.messages, chat.tools, thinking=turns.thinking, place=chat.place)
-    check_context(text, chat.messages, chat.place, chat.tools)
+    check_tools(text, chat.tools, turns, chat.place)
+    check_context(text, chat.messages, chat.place)
     spans = []
     for index, message in enumerate(chat.messages):
         if message["role"] != "assistant" or message.get("weight", 1) == 0:
@@ -106,7 +108,8 @@ def _marked_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) 
     said = [message for message in chat.messages if message["role"] == "assistant"]
     if len(said) != len(spans) or not _covers(text, spans, said, turns, chat.place):
         return None
-    check_context(text, chat.messages, chat.place, chat.tools)
+    check_tools(text, chat.tools, turns, chat.place)
+    check_context(text, chat.messages, chat.place)
     if chat.messages[-1]["role"] == "assistant" and chat.messages[-1].get("weight", 1):
         check_thought(text[slice(*spans[-1])], chat.messages[-1], chat.place)
     return text, [span for span, message in zip(spans, said, strict=True) if message.get("weight", 1)]

@@ -24,8 +24,9 @@ _PROBE = "\u2603"
 class Turns:
     """How a template writes the assistant's turns: what opens one, what ends one, all that may end one.
 
-    `own_thoughts`: it writes ``reasoning_content`` in a way of its own, other than ``<think>`` tags in the content.
-    `tokens` finds a token of the tokenizer, or a tag of thoughts, in a text. `skeletons` are those found so far.
+    `shows_tools`: it writes tool schemas. `own_thoughts`: it writes ``reasoning_content`` in a way of its own, other
+    than ``<think>`` tags in the content. `tokens` finds a token of the tokenizer, or a tag of thoughts, in a text.
+    `skeletons` are those found so far.
     """
 
     header: str
@@ -33,6 +34,7 @@ class Turns:
     stops: tuple[str, ...]
     thinking: Thinking
     own_thoughts: bool
+    shows_tools: bool
     tokens: re.Pattern[str]
     skeletons: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -117,7 +119,8 @@ def probe_turns(tokenizer: PreTrainedTokenizerBase, thinking: Thinking = "as_tem
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     stops = tuple(special | {end, tokenizer.eos_token or end})
     tokens = re.compile("|".join(map(re.escape, sorted({*added, "<think>", "</think>"}))))
-    return Turns(header, end, stops, thinking, _has_own_thoughts(tokenizer, asked), tokens)
+    own, shows = _has_own_thoughts(tokenizer, asked), _shows_tools(tokenizer, asked)
+    return Turns(header, end, stops, thinking, own, shows, tokens)
 
 
 def _has_own_thoughts(tokenizer: PreTrainedTokenizerBase, asked: list[Message]) -> bool:
@@ -125,6 +128,15 @@ def _has_own_thoughts(tokenizer: PreTrainedTokenizerBase, asked: list[Message]) 
     tagged: Message = {"role": "assistant", "content": f"<think>\n{_PROBE}\n</think>\n\n!"}
     text = render(tokenizer, [*asked, own])
     return _PROBE in text and text != render(tokenizer, [*asked, tagged])
+
+
+def _shows_tools(tokenizer: PreTrainedTokenizerBase, asked: list[Message]) -> bool:
+    parameters = {"type": "object", "properties": {"x": {"type": "string"}}, "required": []}
+    function = {"name": _PROBE, "description": "?", "parameters": parameters}
+    try:
+        return _PROBE in render(tokenizer, asked, [{"type": "function", "function": function}])
+    except UserError:  # it has opinions on tools: the rows' own will tell
+        return True
 
 
 def with_thoughts(messages: list[Message], turns: Turns) -> list[Message]:
@@ -139,16 +151,24 @@ def end_of_turn_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(tokenizer.convert_tokens_to_ids(probe_turns(tokenizer).end))  # type: ignore[arg-type]
 
 
-def check_context(text: str, messages: list[Message], place: str, tools: Tools = None) -> None:
-    """Raise UserError at `place` if the rendering leaves out a system, user or tool turn, or a tool's schema."""
+def check_tools(text: str, tools: Tools, turns: Turns, place: str) -> None:
+    """Raise UserError at `place` if the rendering does not show the model each of its tools."""
     for tool in tools or ():
         name = tool["function"]["name"]
-        if name not in text:
+        if not turns.shows_tools or not _has_word(text, name):
             raise UserError(
                 f"the chat template leaves out the tools: {name} is not shown to the model",
                 where=place,
                 fix="Leave `tools` out of the rows, start from a model that knows tools, or set model.chat_template.",
             )
+
+
+def _has_word(text: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+
+
+def check_context(text: str, messages: list[Message], place: str) -> None:
+    """Raise UserError at `place` if the rendering leaves out a system, user or tool turn."""
     for message in messages:
         said = message["content"].strip()
         if message["role"] == "assistant" or said in text:
@@ -164,8 +184,9 @@ def check_answer(body: str, message: Message, turns: Turns, place: str) -> None:
     names = [call["function"]["name"] for call in message.get("tool_calls", ())]
     if said not in body:
         raise UserError("the chat template leaves out or changes an assistant turn", where=place, fix=FIX)
-    if any(name not in body for name in names):
-        raise UserError(f"the chat template leaves out the call of {names[0]}", where=place, fix=FIX)
+    lost = [name for name in names if not _has_word(body, name)]
+    if lost:
+        raise UserError(f"the chat template leaves out the call of {lost[0]}", where=place, fix=FIX)
     if not body.rstrip().endswith(turns.stops):
         raise UserError(
             f"an assistant turn ends with {body[-20:]!r}, not {turns.end}: the model would not learn to stop",

@@ -15,6 +15,7 @@ from posttrain.data.template import (
     check_answer,
     check_context,
     check_thought,
+    check_tools,
     probe_turns,
     render,
     with_thoughts,
@@ -188,7 +189,8 @@ def _prompt_text(
 ) -> str:
     messages = with_thoughts(prompt, turns)
     text = render(tokenizer, messages, tools, add_generation_prompt=True, thinking=turns.thinking, place=place)
-    check_context(text, messages, place, tools)
+    check_tools(text, tools, turns, place)
+    check_context(text, messages, place)
     return text
 
 

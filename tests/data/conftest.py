@@ -63,7 +63,7 @@ def make_tokenizer() -> Callable[..., Any]:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    def make(template: str, specials: list[str], *, trim_offsets: bool = False) -> Any:
+    def make(template: str, specials: list[str], *, trim_offsets: bool = False, bos: str | None = None) -> Any:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -75,7 +75,7 @@ def make_tokenizer() -> Callable[..., Any]:
             show_progress=False,
         )
         tokenizer.train_from_iterator(["the answer is what the user asked, system: \n\n hello there " * 9], trainer)
-        bos = next((token for token in specials if token in BOS), None)
+        bos = bos or next((token for token in specials if token in BOS), None)
         if bos:  # as the real tokenizers do, where they are asked for special tokens
             begin = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, specials.index(bos))])
             tokenizer.post_processor = processors.Sequence([tokenizer.post_processor, begin])
@@ -96,7 +96,8 @@ def family(make_tokenizer: Callable[..., Any]) -> Callable[[str], Any]:
     def get(name: str) -> Any:
         template, specials = FAMILIES[name]
         if name not in made:
-            made[name] = make_tokenizer(stock_template(template), specials)
+            bos = specials[0] if name == "olmo2" else None  # one token begins and ends its texts
+            made[name] = make_tokenizer(stock_template(template), specials, bos=bos)
         return made[name]
 
     return get
