@@ -28,7 +28,7 @@ from posttrain.data.usable import why_unusable
 from posttrain.data.workers import in_order
 from posttrain.errors import UserError
 from posttrain.progress import progress
-from posttrain.recipe.schema import Source
+from posttrain.recipe.schema import Source, SystemPrompt
 
 RECORDS = "records.arrow"
 ABOUT = "about.json"
@@ -55,7 +55,7 @@ class Reading:
     stage: str
     format: str
     columns: dict[str, str]
-    system: str | None
+    system: str | SystemPrompt | None
     skip_bad: bool
 
 
@@ -86,7 +86,7 @@ class Converted:
 
 
 def convert_source(
-    source: Source, stage: str, *, system: str | None, skip_bad: bool, where: str, format_where: str
+    source: Source, stage: str, *, system: str | SystemPrompt | None, skip_bad: bool, where: str, format_where: str
 ) -> Converted:
     """Convert the source, or find it converted: nothing that has a part in a record has changed since.
 
@@ -104,7 +104,7 @@ def convert_source(
     ]
     label = f"reading {shown(source.path)}, MB"
     size = sum(file.path.stat().st_size for file in files)
-    key = {"reading": asdict(reading), "content": content}
+    key = {"reading": repr(reading), "content": content}
     entry = cached("records", key, lambda into: _convert(chunks, reading, into, label, size))
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
     names = [file.name for file in files] or [f"{source.path}[{source.split}]"]

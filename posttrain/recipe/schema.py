@@ -105,6 +105,21 @@ class Fraction(Section):
     fraction: float = Field(gt=0, lt=1, description="This share of the rows is held out.")
 
 
+class SystemPrompt(Section):
+    """A system prompt that may replace the rows' own."""
+
+    text: str = Field(description="The system prompt.")
+    replace: bool = Field(
+        default=False, description="Also in place of a row's own system turn; with an empty text, it is taken away."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> SystemPrompt:
+        if not self.text.strip() and not self.replace:
+            raise ValueError("an empty system prompt changes nothing: write a text, or `replace: true`")
+        return self
+
+
 class Data(Section):
     """The rows: what is trained on, what is looked at while training, what is scored only when asked."""
 
@@ -119,7 +134,6 @@ class Data(Section):
         description="Held-out problems, as rlvr and eval have them under dev, that sft, dpo and kto sample and grade "
         "at each look.",
     )
-    system: str | None = Field(default=None, description="System prompt for the rows that have none.")
     streaming: bool = Field(
         default=False,
         description="Read the training rows while training on them, for sets larger than the disk; sft only, and "
@@ -132,6 +146,19 @@ class Data(Section):
         default="keep_start",
         description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
         "left out, or (sft) split into several.",
+    )
+    system: str | SystemPrompt | None = Field(
+        default=None,
+        description="System prompt for the rows that have none; {text: ..., replace: true}: for all rows.",
+    )
+    trained_turns: Literal["all", "last"] = Field(
+        default="all", description="sft: train every assistant turn, or only the last one of each conversation."
+    )
+    thinking: Literal["as_template", "strip", "keep"] = Field(
+        default="as_template",
+        description="Thoughts (reasoning_content, or <think> before the answer). as_template: as the chat template "
+        "writes them, which is mostly in the last turn alone; strip: none, and the template is told not to think; "
+        "keep: none is lost: an sft row with thoughts before its last turn becomes a row for each trained turn.",
     )
 
 
