@@ -15,6 +15,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "deepspeed", "accel
 # Each part may import those before it (and itself). `recipe.check` looks over everything light, by lazy imports.
 LAYERS = (
     "errors",
+    "progress",
     "endpoint",
     "sandbox",
     "graders",
@@ -22,6 +23,7 @@ LAYERS = (
     "data",
     "runs",
     "model",
+    "inspection",
     "builtin",
     "engines",
     "evals",
@@ -37,6 +39,7 @@ EXCEPTIONS = {
     ("recipe", "evals"): "check of an eval's examples, inside a function",
     ("recipe", "stages"): "check of batch sizes, inside a function",
     ("stages", "launch"): "the DeepSpeed configuration",
+    ("inspection", "stages"): "the lengths that training takes, inside a function",
 }
 
 

@@ -25,6 +25,35 @@ Sets = Annotated[
 Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away what the run directory holds and start over.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
+# Of commands that look at rows, of a source or of a recipe.
+SourceOrRecipe = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE|RECIPE", help="A file, a glob or a hub data set; or a recipe (.yaml, .yml)."),
+]
+StageOfRows = Annotated[
+    str | None, typer.Option("--stage", help="What the source's rows are for; absent: found from their columns.")
+]
+PartOfRecipe = Annotated[
+    str | None, typer.Option("--part", help="Which of the recipe's rows: train, dev, unseen or problems.")
+]
+Subset = Annotated[str | None, typer.Option("--subset", help="A hub data set's configuration.")]
+Split = Annotated[str | None, typer.Option("--split", help="A hub data set's split; absent: train.")]
+Revision = Annotated[str | None, typer.Option("--revision", help="A hub data set's branch, tag or commit.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", metavar="OURS=THEIRS", help="Rename a column, e.g. prompt=question; again for more."),
+]
+FormatName = Annotated[
+    str | None, typer.Option("--format", help="The source's row format; absent: found. `data formats` lists them.")
+]
+TokenizerOf = Annotated[
+    str | None,
+    typer.Option("--model", help="Whose tokenizer and chat template; absent: the recipe's, or builtin:tiny."),
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", min=1, help="Tokens a row, in place of the recipe's train.max_length.")
+]
+
 
 def piped(model: str | None, command: str) -> str | None:
     """Return the model's name, read from stdin where it is ``-``."""

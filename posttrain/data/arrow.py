@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, BinaryIO
 
 from posttrain.errors import UserError
@@ -17,7 +19,9 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(io.BytesIO(file.read())).iter_batches():
+        # Inside gzip there is no reading from the end but by reading it all.
+        source = io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file
+        for batch in parquet.ParquetFile(source).iter_batches(batch_size=1000):
             for row in batch.to_pylist():
                 number += 1
                 yield _without_nulls(row), f"{name} row {number}"
@@ -26,24 +30,32 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
 
 
 def read_hub(
-    name: str, *, subset: str | None, split: str, revision: str | None, where: str | None
+    name: str, *, subset: str | None, split: str, revision: str | None, where: str | None, streaming: bool = False
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield ``(row, place)`` of a hub data set; place is ``owner/name[split] row 137``.
 
     Raises UserError at `where`, saying what was tried, when the data set cannot be had or has no rows.
     """
-    rows = _load(name, subset, split, revision, where)
-    if len(rows) == 0:
-        raise UserError(f"the data set {name}, split {split}, has no rows", where=where)
-    for number, row in enumerate(rows, 1):
+    number = 0
+    for number, row in enumerate(_load(name, subset, split, revision, where, streaming), 1):
         yield _without_nulls(row), f"{name}[{split}] row {number}"
+    if number == 0:
+        raise UserError(f"the data set {name}, split {split}, has no rows", where=where)
 
 
-def _load(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> Any:
+def hub_digest(name: str, subset: str | None, split: str, revision: str | None, where: str | None) -> str:
+    """What identifies the content of a hub data set: the fingerprint that `datasets` gives it."""
+    return str(_load(name, subset, split, revision, where)._fingerprint)
+
+
+@cache
+def _load(
+    name: str, subset: str | None, split: str, revision: str | None, where: str | None, streaming: bool = False
+) -> Any:
     import datasets
 
     try:
-        return datasets.load_dataset(name, name=subset, split=split, revision=revision)
+        return datasets.load_dataset(name, name=subset, split=split, revision=revision, streaming=streaming)
     except Exception as error:  # the library raises a dozen kinds: network, rights, names, configurations
         tried = f"load_dataset({name!r}, {subset!r}, split={split!r}, revision={revision!r})"
         offline = " with HF_HUB_OFFLINE set" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""

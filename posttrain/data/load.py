@@ -6,36 +6,38 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.data.formats import choose_format, rename_columns
-from posttrain.data.identity import content_key, digest_of
-from posttrain.data.read import read_rows, shown
-from posttrain.data.records import Feedback, Problem, Record
-from posttrain.data.split import refuse_overlap, split_by_prompt
-from posttrain.data.system import with_system
-from posttrain.data.usable import why_unusable
+import numpy as np
+
+from posttrain.data.convert import Counts, convert_source
+from posttrain.data.files import shown
+from posttrain.data.identity import digest_of
+from posttrain.data.records import RECORD_OF_STAGE, Feedback, Problem, Record
+from posttrain.data.split import hold_out, refuse_overlap
+from posttrain.data.stream import Stream, Streamed
+from posttrain.data.view import Records, content_keys, open_stored, prompt_keys
 from posttrain.errors import UserError
-from posttrain.recipe.paths import is_local
 
 if TYPE_CHECKING:
-    from posttrain.recipe.schema import Data, Source, SystemPrompt
+    from posttrain.recipe.schema import Data, Source
 
 
 @dataclass(frozen=True)
 class Loaded:
     """The records of each part, what there is to say about them, and a SHA-256 over them in order.
 
-    `problems` are those that sft, dpo and kto look at; of rlvr and eval they are `dev`.
+    The records are read from their files when they are asked for. `problems` are those that sft, dpo and kto look
+    at; of rlvr and eval they are `dev`. Where the training rows are streamed, `train` is empty.
     """
 
-    train: list[Record]
-    dev: list[Record]
-    unseen: list[Record]
-    problems: list[Problem]
+    train: Sequence[Record]
+    dev: Sequence[Record]
+    unseen: Sequence[Record]
+    problems: Sequence[Problem]
     notes: list[str]
     digest: str
+    stream: Stream | None = None
 
 
 def load_data(
@@ -57,101 +59,129 @@ def load_data(
     sources = {"train": data.train, "dev": dev_sources, "unseen": data.unseen, "problems": data.problems}
     fraction = None if data.dev is None or isinstance(data.dev, list) else data.dev.fraction
     with_train = "train" in parts or ("dev" in parts and fraction is not None)
-    read = {
-        part: _read_part(part, listed, data.system, "rlvr" if part == "problems" else stage, seed, notes, place)
+    found: dict[str, Any] = {
+        part: _read_part(part, listed, data, "rlvr" if part == "problems" else stage, seed, notes, place)
         for part, listed in sources.items()
-        if with_train or part in parts
+        if listed and (with_train or part in parts) and not (part == "train" and data.streaming)
     }
-    train, dev, unseen, problems = (read.get(part, []) for part in ("train", "dev", "unseen", "problems"))
-    if train:
-        random.Random(seed).shuffle(train)
+    if train := found.get("train"):
+        train = train.take(_shuffled(len(train), seed))
         if fraction is not None:
-            train, dev = split_by_prompt(train, fraction, seed, where=place("data.dev"))
-            notes.append(f"dev: held out {len(dev):,} of {len(train) + len(dev):,} training rows, by prompt")
-        refuse_overlap(train, {"dev": dev, "unseen": unseen, "problems": problems}, place)
+            held = np.array(hold_out(prompt_keys(train).tolist(), fraction, seed, where=place("data.dev")))
+            found["dev"] = _each_once(train.take(np.flatnonzero(held)))
+            train = train.take(np.flatnonzero(~held))
+            total = len(train) + len(found["dev"])
+            notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by prompt")
+        found["train"] = train
+        apart = ("unseen", "problems") if fraction is not None else ("dev", "unseen", "problems")
+        refuse_overlap(train, {part: found.get(part, ()) for part in apart}, place)
         notes += _notes_on_train(train)
-    found: dict[str, list[Any]] = {"train": train, "dev": dev, "unseen": unseen, "problems": problems}
-    returned = {part: rows if part in parts else [] for part, rows in found.items()}
-    return Loaded(**returned, notes=notes, digest=digest_of(returned))
+    stream = _stream(data, stage, seed, found, place) if data.streaming and "train" in parts else None
+    returned: dict[str, Any] = {part: found.get(part, ()) if part in parts else () for part in sources}
+    digest = digest_of({part: content_keys(records) for part, records in returned.items()})
+    if stream:
+        looked, of_stream = stream.first_look()
+        notes, digest = looked + notes, f"{of_stream[:32]}{digest[:32]}"
+    return Loaded(**returned, notes=notes, digest=digest, stream=stream)
+
+
+def _stream(data: Data, stage: str, seed: int, found: dict[str, Records], place: Callable[[str], str]) -> Stream:
+    sources = [
+        Streamed(source, place(f"data.train[{index}].path"), place(f"data.train[{index}].format"))
+        for index, source in enumerate(data.train)
+    ]
+    held_out: set[bytes] = set()
+    for records in found.values():
+        asked = records.record_type is Problem
+        held_out.update((prompt_keys if asked else content_keys)(records).tolist())
+    return Stream(sources, stage, data.system, data.bad_rows == "skip", seed, frozenset(held_out))
+
+
+def _shuffled(count: int, seed: int) -> list[int]:
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def _each_once(records: Records) -> Records:
+    """The records without the copies that a weight made."""
+    _, first = np.unique(records.order, return_index=True)
+    return records.take(np.sort(first))
 
 
 def _read_part(
     part: str,
     sources: Sequence[Source],
-    system: str | SystemPrompt | None,
+    data: Data,
     stage: str,
     seed: int,
     notes: list[str],
     place: Callable[[str], str],
-) -> list[Record]:
-    records: list[Record] = []
+) -> Records:
+    stored, order, rows = [], [], 0
     for index, source in enumerate(sources):
         where = place(f"data.{part}[{index}].path")
-        found, title = _read_source(source, stage, where, place(f"data.{part}[{index}].format"))
-        kept, dropped = _usable(found, where)
-        kept = [with_system(record, system) for record in kept]
-        name = shown(source.path) if is_local(source.path, Path()) else source.path
-        notes.append(f"{part}: {name}: {_rows(len(found))} of {title}")
-        notes += [f"{part}: {name}: left out {_rows(count)}: {why}" for why, count in dropped.items()]
-        sampled = _sample(kept, source, random.Random(f"{seed} {part} {index}"))
-        if len(sampled) != len(kept):
-            notes.append(f"{part}: {name}: took {len(sampled):,} of {len(kept):,}")
-        records += sampled
-    return records
+        converted = convert_source(
+            source,
+            stage,
+            system=data.system,
+            skip_bad=data.bad_rows == "skip",
+            where=where,
+            format_where=place(f"data.{part}[{index}].format"),
+        )
+        name = f"{part}: {shown(source.path)}"
+        notes += _notes_on_source(name, converted.counts, converted.title)
+        stored.append(open_stored(converted.path, converted.names))
+        kept = sum(batch.num_rows for batch in stored[-1].batches)
+        if not kept:
+            raise UserError(_nothing_usable(converted.counts), where=where)
+        taken = _sample(kept, source, random.Random(f"{seed} {part} {index}"))
+        if len(taken) != kept:
+            notes.append(f"{name}: took {len(taken):,} of {kept:,}")
+        order += [rows + number for number in taken]
+        rows += kept
+    return Records(RECORD_OF_STAGE[stage], stored, order)
 
 
-def _read_source(source: Source, stage: str, where: str, format_where: str) -> tuple[list[Record], str]:
-    """Every record of the source, and the title of the format that they were read in."""
-    format = None
-    records: list[Record] = []
-    rows = read_rows(source.path, subset=source.subset, split=source.split, revision=source.revision, where=where)
-    for raw, at in rows:
-        row = rename_columns(raw, source.columns, at)
-        format = format or choose_format(row, stage, source.format, at, format_where)
-        records.append(format.read(row, at))
-    return records, format.title if format else ""
+def _notes_on_source(name: str, counts: Counts, title: str) -> list[str]:
+    notes = [f"{name}: {_rows(counts.rows)} of {title}"]
+    notes += [f"{name}: left out {_rows(count)}: {why}" for why, count in counts.left_out.items()]
+    if counts.bad:
+        notes.append(f"{name}: skipped {_rows(counts.bad)} that cannot be read, the first: {counts.bad_examples[0]}")
+    return notes
 
 
-def _usable(records: list[Record], where: str) -> tuple[list[Record], Counter[str]]:
-    kept: list[Record] = []
-    dropped: Counter[str] = Counter()
-    for record in records:
-        why = why_unusable(record)
-        if why:
-            dropped[why] += 1
-        else:
-            kept.append(record)
-    if not kept:
-        reasons = "; ".join(f"{count:,}: {why}" for why, count in dropped.items())
-        raise UserError(f"none of the {len(records):,} rows can be used ({reasons})", where=where)
-    return kept, dropped
+def _nothing_usable(counts: Counts) -> str:
+    reasons = [f"{count:,}: {why}" for why, count in counts.left_out.items()]
+    reasons += [f"{counts.bad:,} cannot be read, the first: {counts.bad_examples[0]}"] if counts.bad else []
+    return f"none of the {counts.rows:,} rows can be used ({'; '.join(reasons)})"
 
 
-def _sample(records: list[Record], source: Source, rng: random.Random) -> list[Record]:
-    """`limit` rows, or `weight` times the rows: whole copies, then a sample for the rest, in file order."""
+def _sample(count: int, source: Source, rng: random.Random) -> list[int]:
+    """Row numbers: `limit` of `count`, or `weight` times them: whole copies, then a sample for the rest, in order."""
     if source.limit is not None:
-        return _some(records, min(source.limit, len(records)), rng)
+        return _some(count, min(source.limit, count), rng)
     if source.weight is None:
-        return records
+        return list(range(count))
     copies, rest = divmod(source.weight, 1)
-    wanted = round(rest * len(records)) if copies else max(1, round(rest * len(records)))
-    return records * int(copies) + _some(records, wanted, rng)
+    wanted = round(rest * count) if copies else max(1, round(rest * count))
+    return list(range(count)) * int(copies) + _some(count, wanted, rng)
 
 
-def _some(records: list[Record], count: int, rng: random.Random) -> list[Record]:
-    return [records[index] for index in sorted(rng.sample(range(len(records)), count))]
+def _some(count: int, wanted: int, rng: random.Random) -> list[int]:
+    return sorted(rng.sample(range(count), wanted))
 
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
 
 
-def _notes_on_train(train: list[Record]) -> list[str]:
+def _notes_on_train(train: Records) -> list[str]:
     notes = []
-    repeated = len(train) - len({content_key(record) for record in train})
+    repeated = len(train) - len(set(content_keys(train).tolist()))
     if repeated:
         notes.append(f"{repeated:,} of {len(train):,} training rows repeat another one exactly; they are kept")
-    labels = Counter(record.label for record in train if isinstance(record, Feedback))
+    labels = Counter(train.column("label")) if train.record_type is Feedback else Counter()
     if labels:
         notes.append(f"labels: {labels[True]:,} up, {labels[False]:,} down")
     if len(labels) == 1:

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from posttrain.data.identity import asked_keys, content_key, prompt_key
 from posttrain.data.records import Problem, Record
+from posttrain.data.view import asked_of, content_keys, prompt_keys
 from posttrain.errors import UserError
 
 
-def split_by_prompt(
-    records: Sequence[Record], fraction: float, seed: int, *, where: str | None = None
-) -> tuple[list[Record], list[Record]]:
-    """``(train, dev)``: about `fraction` of the rows in dev, rows with one prompt all on one side.
+def hold_out(keys: Sequence[bytes], fraction: float, seed: int, *, where: str | None = None) -> list[bool]:
+    """Which rows are held out: about `fraction` of them, rows with one key all on one side.
 
-    Which prompts are held out depends on `seed` and the prompts alone: most stay when rows are added. dev has
-    each record once, however often it was copied. Raises UserError where nothing would be left to train on.
+    Which keys are held out depends on `seed` and the keys alone: most stay when rows are added. Raises UserError
+    where nothing would be left to train on.
     """
-    groups: dict[bytes, list[Record]] = {}
-    for record in records:
-        groups.setdefault(prompt_key(record), []).append(record)
-    if len(groups) < 2:
+    rows = Counter(keys)
+    if len(rows) < 2:
         raise UserError("a fraction cannot be held out: every row has the same prompt", where=where)
-    wanted = max(1, round(fraction * len(records)))
-    ranked = sorted(groups, key=lambda key: hashlib.sha256(f"{seed} ".encode() + key).digest())
-    held: dict[int, Record] = {}  # by identity: the copies that a weight makes are one object
-    rows = 0
-    for key in ranked[:-1]:  # one prompt at least is left to train on
-        if rows >= wanted:
+    wanted = max(1, round(fraction * len(keys)))
+    held: set[bytes] = set()
+    count = 0
+    salt = f"{seed} ".encode()
+    most = min(wanted, len(rows) - 1)  # one key at least is left to train on
+    for key in heapq.nsmallest(most, rows, key=lambda key: hashlib.sha256(salt + key).digest()):
+        if count >= wanted:
             break
-        held.update((id(record), record) for record in groups[key])
-        rows += len(groups[key])
-    train = [record for record in records if id(record) not in held]
-    return train, list(held.values())
+        held.add(key)
+        count += rows[key]
+    return [key in held for key in keys]
 
 
 def refuse_overlap(
@@ -46,18 +44,17 @@ def refuse_overlap(
     for part, records in held_out.items():
         if not records:
             continue
-        if isinstance(records[0], Problem):
-            key_of = prompt_key
-            trained = {key: record for record in train for key in asked_keys(record)}
-        else:
-            key_of = content_key
-            trained = {key_of(record): record for record in train}
-        both = [(record, trained[key]) for record in records if (key := key_of(record)) in trained]
-        if both:
-            record, twin = both[0]
+        asked = isinstance(records[0], Problem)
+        keys = (prompt_keys if asked else content_keys)(records).tolist()
+        held = {key: row for row, key in reversed(list(enumerate(keys)))}
+        trained = asked_of(train) if asked else ([key] for key in content_keys(train).tolist())
+        twins = {held[key]: row for row, own in enumerate(trained) for key in own if key in held}
+        if twins:
+            row = min(twins)
+            both = sum(held[key] in twins for key in keys)
             raise UserError(
-                f"{len(both):,} of {len(records):,} {part} rows are also training rows: "
-                f"{record.place} is the same as {twin.place}",
+                f"{both:,} of {len(records):,} {part} rows are also training rows: "
+                f"{records[row].place} is the same as {train[twins[row]].place}",
                 where=place(f"data.{part}"),
                 fix=f"Take them out of one of the two: scores on {part} would say nothing.",
             )

@@ -1,9 +1,8 @@
-"""Raw rows from text: JSONL, JSON, and columns that a comma or a tab separates."""
+"""Raw rows from text: lines of JSONL, JSON, and columns that a comma or a tab separates."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -12,15 +11,12 @@ from posttrain.errors import UserError
 
 Placed = tuple[Any, str]
 
+BOM = b"\xef\xbb\xbf"
 
-def read_jsonl(file: BinaryIO, name: str) -> Iterator[Placed]:
-    """One JSON value a line; blank lines are passed over."""
-    for number, raw in enumerate(file, 1):
-        place = f"{name}:{number}"
-        if number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if raw.strip():
-            yield _parse_json(_decode(raw, place).rstrip(), place), place
+
+def parse_line(line: bytes, place: str) -> Any:
+    """The JSON value in a line of JSONL. Raises UserError at `place`."""
+    return _parse_json(_decode(line, place).rstrip(), place)
 
 
 def read_json(file: BinaryIO, name: str) -> Iterator[Placed]:
@@ -28,13 +24,15 @@ def read_json(file: BinaryIO, name: str) -> Iterator[Placed]:
     data = file.read()
     if not data.strip():
         return
-    text = _decode(data.removeprefix(b"\xef\xbb\xbf"), name)
+    text = _decode(data.removeprefix(BOM), name)
     try:
         rows = _parse_json(text, name)
     except UserError:
         if not _first_line_is_json(text):
             raise
-        yield from read_jsonl(io.BytesIO(data), name)
+        for number, line in enumerate(data.removeprefix(BOM).split(b"\n"), 1):
+            if line.strip():
+                yield parse_line(line, f"{name}:{number}"), f"{name}:{number}"
         return
     if isinstance(rows, dict) and isinstance(rows.get("data"), list):
         rows = rows["data"]
@@ -94,7 +92,7 @@ def _header(fields: list[str], place: str) -> list[str]:
 
 def _text_lines(file: BinaryIO, name: str) -> Iterator[str]:
     for number, raw in enumerate(file, 1):
-        yield _decode(raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw, f"{name}:{number}")
+        yield _decode(raw.removeprefix(BOM) if number == 1 else raw, f"{name}:{number}")
 
 
 def _decode(raw: bytes, place: str) -> str:

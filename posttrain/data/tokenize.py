@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from posttrain.data.length import TooLong, cut, kept_part, trains
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem
 from posttrain.data.template import (
@@ -29,36 +31,48 @@ if TYPE_CHECKING:
 Ids = list[int]
 
 NO_TRAINED_TOKEN = "had no trained token"
+TOO_LONG = "longer than max_length"
 LONG_PROMPT = "had a prompt that fills max_length"
+SAME_TEXT = "had two answers that the template writes the same"
 SAME_ONCE_CUT = "differed only after max_length"
+SAME_ENDS = "differed only before the last max_length tokens"
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """Token rows of `total` records: how many were left out (by reason), cut, and given another prompt's end."""
+    """Token rows of `total` records, each with the `index` of its record.
+
+    Beside them: how many records were left out (by reason), cut, and given another end of the prompt.
+
+    `pieces` are the rows that the `split` records became; any other record that was kept is one row.
+    """
 
     rows: list[dict[str, Any]]
     total: int
     dropped: Counter[str] = field(default_factory=Counter)
     truncated: int = 0
     reshaped: int = 0
+    split: int = 0
+    pieces: int = 0
 
     @property
     def kept(self) -> int:
-        return len(self.rows)
+        return self.total - self.dropped.total()
 
     @property
     def summary(self) -> str:
-        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 45 had no trained token``."""
-        return summary_of(self.kept, self.total, self.dropped, self.truncated, self.reshaped)
+        """What was kept and why not the rest: ``kept 812 of 1,000: 143 truncated, 188 had no trained token``."""
+        said = [f"{self.truncated:,} truncated"] if self.truncated else []
+        said += [f"{self.split:,} split into {self.pieces:,}"] if self.split else []
+        said += [f"{count:,} {why}" for why, count in self.dropped.items()]
+        if self.reshaped:
+            said.append(f"{self.reshaped:,} with a prompt that the template ends otherwise before an answer")
+        return f"kept {self.kept:,} of {self.total:,}" + (": " + ", ".join(said) if said else "")
 
-
-def summary_of(kept: int, total: int, dropped: Mapping[str, int], truncated: int, reshaped: int) -> str:
-    """One line: how many of how many rows were kept, how many were cut, and why the others were left out."""
-    said = [f"{truncated:,} truncated"] if truncated else []
-    said += [f"{count:,} {why}" for why, count in dropped.items()]
-    said += [f"{reshaped:,} with a prompt that the template ends otherwise before an answer"] if reshaped else []
-    return f"kept {kept:,} of {total:,}" + (": " + ", ".join(said) if said else "")
+    def with_counts_of(self, other: Tokenized) -> Tokenized:
+        """These rows with the counts of both."""
+        counted = ("total", "dropped", "truncated", "reshaped", "split", "pieces")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in counted})
 
 
 def refuse_nothing_kept(done: Tokenized) -> None:
@@ -72,28 +86,49 @@ def tokenize_chats(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int | None,
+    too_long: TooLong = "keep_start",
     trained_turns: TrainedTurns = "all",
     thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
-    Rows are cut to their first `max_length` tokens, and left out where no trained token remains. With `thinking`
-    keep, a conversation with thoughts before its last turn is as many rows as it has trained turns.
+    What becomes of a row longer than `max_length` says `too_long`; a row is left out where no trained token remains.
+    With `thinking` keep, a conversation with thoughts before its last turn is split into a row for each trained turn.
     Raises UserError for a row whose trained part cannot be found.
     """
     turns = probe_turns(tokenizer, thinking)
-    records = [last_turn_only(record) for record in records] if trained_turns == "last" else records
-    records = list(one_row_a_thought(records)) if thinking == "keep" else records
-    rendered = [trained_spans(tokenizer, record, turns) for record in records]
+    chats = [
+        (index, chat) for index, record in enumerate(records) for chat in _as_trained(record, trained_turns, thinking)
+    ]
+    rendered = [trained_spans(tokenizer, chat, turns) for _, chat in chats]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
-    rows, dropped, truncated = [], Counter[str](), 0
-    for ids, labels in tokens:
-        if all(label == IGNORED for label in labels[:max_length]):
-            dropped[NO_TRAINED_TOKEN] += 1
-            continue
-        truncated += max_length is not None and len(ids) > max_length
-        rows.append({"input_ids": ids[:max_length], "labels": labels[:max_length]})
-    return Tokenized(rows, len(records), dropped, truncated=truncated)
+    rows, dropped, truncated, split, pieces = [], Counter[str](), 0, 0, 0
+    for index, group in groupby(zip(chats, tokens, strict=True), key=lambda pair: pair[0][0]):
+        found: list[dict[str, Any]] = []
+        long = left_out = False
+        for _, (ids, labels) in group:
+            too_many = max_length is not None and len(ids) > max_length
+            long |= too_many
+            if too_many and too_long == "drop":
+                left_out = True
+                continue
+            parts = cut(ids, labels, max_length, too_long)
+            found += [{"index": index, "input_ids": part, "labels": own} for part, own in parts if trains(own)]
+        if not found:
+            dropped[TOO_LONG if left_out else NO_TRAINED_TOKEN] += 1
+        elif len(found) > 1:
+            split += 1
+            pieces += len(found)
+        else:
+            truncated += long
+        rows += found
+    return Tokenized(rows, len(records), dropped, truncated=truncated, split=split, pieces=pieces)
+
+
+def _as_trained(record: Chat, trained_turns: TrainedTurns, thinking: Thinking) -> list[Chat]:
+    """The conversations to train of one record: mostly itself."""
+    chat = last_turn_only(record) if trained_turns == "last" else record
+    return list(one_row_a_thought([chat])) if thinking == "keep" else [chat]
 
 
 def tokenize_preferences(
@@ -101,11 +136,14 @@ def tokenize_preferences(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int | None,
+    too_long: TooLong = "keep_start",
     thinking: Thinking = DEFAULT,
 ) -> Tokenized:
-    """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``; TRL's collator cuts them to `max_length`.
+    """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, whole: TRL's collator cuts each answer with its
+    prompt to `max_length`, as its ``truncation_mode`` says.
 
-    Left out are rows whose prompt alone fills `max_length`, or whose two answers are the same up to there.
+    Left out are rows that would teach nothing then: the prompt alone fills `max_length`, or nothing that differs
+    is left of the two answers. With `too_long` drop, those with an answer that ends after `max_length` too.
     """
     turns = probe_turns(tokenizer, thinking)
     texts: list[str] = []
@@ -114,22 +152,24 @@ def tokenize_preferences(
         for answer in (record.chosen, record.rejected):
             texts.append(_answered_text(tokenizer, record.prompt, answer, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
+    part = kept_part(max_length, too_long)
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
-    for prompt, chosen, rejected in zip(ids, ids, ids, strict=True):
+    for index, (prompt, chosen, rejected) in enumerate(zip(ids, ids, ids, strict=True)):
         shared = min(_common(prompt, chosen), _common(prompt, rejected))
-        row = {
-            "prompt_ids": prompt[:shared],
-            "chosen_ids": chosen[shared:],
-            "rejected_ids": rejected[shared:],
-        }
-        if max_length is not None and shared >= max_length:
+        long = max_length is not None and max(len(chosen), len(rejected)) > max_length
+        if chosen == rejected:
+            dropped[SAME_TEXT] += 1
+        elif long and too_long == "drop":
+            dropped[TOO_LONG] += 1
+        elif _fills(shared, max_length, too_long):
             dropped[LONG_PROMPT] += 1
-        elif max_length is not None and chosen[:max_length] == rejected[:max_length]:
-            dropped[SAME_ONCE_CUT] += 1
+        elif chosen[part] == rejected[part]:
+            dropped[SAME_ENDS if too_long == "keep_end" else SAME_ONCE_CUT] += 1
         else:
-            truncated += max_length is not None and max(len(chosen), len(rejected)) > max_length
+            truncated += long
             reshaped += shared < len(prompt)
-            rows.append(row)
+            answers = {"chosen_ids": chosen[shared:], "rejected_ids": rejected[shared:]}
+            rows.append({"index": index, "prompt_ids": prompt[:shared], **answers})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
@@ -138,11 +178,13 @@ def tokenize_feedback(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int | None,
+    too_long: TooLong = "keep_start",
     thinking: Thinking = DEFAULT,
 ) -> Tokenized:
-    """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts them to `max_length`.
+    """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts their ends to `max_length`.
 
-    Left out are rows whose prompt alone fills `max_length`.
+    Left out are rows whose prompt alone fills `max_length`; with `too_long` drop, all longer ones. With keep_end,
+    which TRL has not got for KTO, the rows have lost their beginnings here.
     """
     turns = probe_turns(tokenizer, thinking)
     texts: list[str] = []
@@ -151,14 +193,20 @@ def tokenize_feedback(
         texts.append(_answered_text(tokenizer, record.prompt, record.completion, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
-    for record, prompt, answered in zip(records, ids, ids, strict=True):
+    for index, (record, prompt, answered) in enumerate(zip(records, ids, ids, strict=True)):
         shared = _common(prompt, answered)
-        if max_length is not None and shared >= max_length:
+        long = max_length is not None and len(answered) > max_length
+        if long and too_long == "drop":
+            dropped[TOO_LONG] += 1
+            continue
+        if _fills(shared, max_length, too_long):
             dropped[LONG_PROMPT] += 1
             continue
-        truncated += max_length is not None and len(answered) > max_length
+        truncated += long
         reshaped += shared < len(prompt)
-        rows.append({"prompt_ids": prompt[:shared], "completion_ids": answered[shared:], "label": record.label})
+        start = kept_part(max_length, too_long).indices(len(answered))[0]
+        kept = {"prompt_ids": answered[start:shared], "completion_ids": answered[max(start, shared) :]}
+        rows.append({"index": index, **kept, "label": record.label})
     return Tokenized(rows, len(records), dropped, truncated=truncated, reshaped=reshaped)
 
 
@@ -182,6 +230,11 @@ def tokenize_problems(
         else:
             rows.append({"prompt_ids": ids, "index": index})
     return Tokenized(rows, len(records), dropped)
+
+
+def _fills(prompt_length: int, max_length: int | None, too_long: TooLong) -> bool:
+    """Whether nothing of an answer is left after a prompt of so many tokens."""
+    return max_length is not None and too_long != "keep_end" and prompt_length >= max_length
 
 
 def _prompt_text(
@@ -212,7 +265,9 @@ def _answered_text(
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Ids]:
     """Token ids of rendered texts. The template wrote all special tokens: none is added, so no second BOS."""
-    return [ids for tokens in _encoded(tokenizer, texts) for ids in tokens["input_ids"]]
+    if not tokenizer.is_fast:
+        return [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
+    return [encoding.ids for encoding in _backend(tokenizer).encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def _tokens_and_labels(
@@ -220,19 +275,21 @@ def _tokens_and_labels(
 ) -> list[tuple[Ids, Ids]]:
     if not tokenizer.is_fast:
         return [_by_prefix(tokenizer, text, each) for text, each in zip(texts, spans, strict=True)]
-    pairs = (
-        pair
-        for tokens in _encoded(tokenizer, texts, return_offsets_mapping=True)
-        for pair in zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
-    )
-    return [(ids, labels_of(ids, offsets, each)) for (ids, offsets), each in zip(pairs, spans, strict=True)]
+    encodings = _backend(tokenizer).encode_batch(texts, add_special_tokens=False)
+    return [
+        (encoding.ids, labels_of(encoding.ids, encoding.offsets, each))
+        for encoding, each in zip(encodings, spans, strict=True)
+    ]
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, texts: list[str], **asked: bool) -> Iterator[Mapping[str, Any]]:
-    """The tokenizer's output for a thousand texts at a time: many for its threads, few for the memory."""
-    for start in range(0, len(texts), 1000):
-        chunk = texts[start : start + 1000]
-        yield tokenizer(chunk, add_special_tokens=False, return_attention_mask=False, verbose=False, **asked)
+def _backend(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The library below a fast tokenizer, set as its own call would set it: asked for ids, that call takes a quarter
+    more time, for the columns that nobody reads."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return backend
 
 
 def _by_prefix(tokenizer: PreTrainedTokenizerBase, text: str, spans: list[Span]) -> tuple[Ids, Ids]:

@@ -9,6 +9,8 @@ def why_unusable(record: Record) -> str | None:
     """The reason to leave the record out, in words that can be counted; None if it can be used."""
     if isinstance(record, Chat):
         trained = [turn for turn in record.messages if turn["role"] == "assistant" and turn.get("weight", 1)]
+        if not trained:
+            return "every answer has weight 0"
         return "an empty answer" if any(_is_empty(turn) for turn in trained) else None
     if isinstance(record, Preference):
         return _why_unusable_pair(record)

@@ -17,9 +17,9 @@ from posttrain.engines.sampling import Sampling
 from posttrain.evals.candidate import Candidate, Opened
 from posttrain.evals.held_out import sample_and_grade
 from posttrain.evals.kept import look_again
-from posttrain.evals.progress import progress
 from posttrain.evals.summary import Graded
 from posttrain.graders.grade import Grader
+from posttrain.progress import progress
 from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from posttrain.data.read import read_rows
 from posttrain.errors import UserError, UserErrors
-from posttrain.evals.progress import progress
 from posttrain.graders import AnyGrader, GraderSettings, build, check_problems, grade_all
 from posttrain.graders.grade import Grade, Grader, error_kind, shortened
+from posttrain.progress import progress
 from posttrain.recipe.explain import explain
 from posttrain.recipe.yaml_lines import Loc, dotted, read_json, read_yaml
 

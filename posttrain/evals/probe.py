@@ -17,10 +17,10 @@ from posttrain.data.read import read_rows
 from posttrain.evals import probe_answers as answers
 from posttrain.evals.offline import error_kinds, problem_of, read_grader
 from posttrain.evals.probe_answers import Row
-from posttrain.evals.progress import progress
 from posttrain.evals.trials import Trials
 from posttrain.graders import Grader, GraderSettings, build
 from posttrain.graders.grade import shortened
+from posttrain.progress import progress
 
 ROWS = 100
 JUDGE_ROWS = 20

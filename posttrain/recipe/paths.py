@@ -16,12 +16,12 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_local(path: str, base_dir: Path) -> bool:
-    """Return whether a source's path is a file or a glob rather than a hub id.
+    """Return whether a source's path is a file or a glob rather than a URL or a hub id.
 
     A hub id is ``owner/name`` without a data file's suffix, where `base_dir` has neither that file nor a
     folder called `owner`.
     """
-    return (
+    return "://" not in path and (
         not _HUB_ID.fullmatch(path)
         or path.startswith((".", "~"))
         or path.lower().removesuffix(".gz").endswith(_DATA_SUFFIXES)

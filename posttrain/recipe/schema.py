@@ -74,7 +74,8 @@ class Source(Section):
     """One source of rows."""
 
     path: str = Field(
-        description="A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, or a hub data set id."
+        description="A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, a URL of either (s3://, gs://, "
+        "hf://, https:// …), or a hub data set id."
     )
     subset: str | None = Field(default=None, description="The hub data set's configuration name.")
     split: str = Field(default="train", description="The hub data set's split.")
@@ -145,6 +146,19 @@ class Data(Section):
         description="Thoughts (reasoning_content, or <think> before the answer). as_template: as the chat template "
         "writes them, which is mostly in the last turn alone; strip: none, and the template is told not to think; "
         "keep: none is lost: an sft row with thoughts before its last turn becomes a row for each trained turn.",
+    )
+    streaming: bool = Field(
+        default=False,
+        description="Read the training rows while training on them, for sets larger than the disk; sft only, and "
+        "train.max_steps says how long.",
+    )
+    bad_rows: Literal["error", "skip"] = Field(
+        default="error", description="Rows that cannot be read: an error that names the first, or skipped and counted."
+    )
+    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
+        default="keep_start",
+        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
+        "left out, or (sft) split into several.",
     )
 
 
@@ -336,8 +350,13 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.dev", "missing: eval needs problems; list sources under data.dev or data.unseen"))
     if stage in ("rlvr", "eval") and "graders" in parts and not parts["graders"]:
         wrong.append(("graders", "missing: say how a completion is judged, e.g. `graders: [{type: number}]`"))
+    if stage != "sft" and "data" in parts and parts["data"].too_long == "split":
+        wrong.append(("data.too_long", f"rows of {stage} cannot be split: an answer belongs to its whole prompt"))
+    elif stage in ("rlvr", "eval") and "data" in parts and parts["data"].too_long != "keep_start":
+        wrong.append(("data.too_long", "prompts that are too long are left out by rollout.max_prompt_tokens"))
     wrong += _misfits_of_looks(stage, parts)
     wrong += _misfits_of_vllm(stage, parts)
+    wrong += _misfits_of_streaming(stage, parts)
     if "eval" in parts and "data" in parts and (best_by := parts["eval"].best_by):
         held_out = held_out_metrics(stage, parts["eval"], with_problems=bool(parts["data"].problems))
         sampled = best_by in held_out_metrics("rlvr", parts["eval"])
@@ -378,6 +397,28 @@ def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, s
             wrong.append((f"eval.require.{figure}", f"{most:g}: shares are from 0 to 1; 60% is 0.6"))
     if {"eval", "rollout"} <= parts.keys() and parts["rollout"].temperature == 0 and parts["eval"].samples > 1:
         wrong.append(("eval.samples", "greedy sampling gives the same completion each time: set samples: 1 and k: [1]"))
+    return wrong
+
+
+def _misfits_of_streaming(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for what cannot be had of rows that are not all there before training."""
+    if "data" not in parts or not parts["data"].streaming:
+        return []
+    data, train = parts["data"], parts.get("train", {})
+    wrong: list[tuple[str, str]] = []
+    if stage != "sft":
+        wrong.append(("data.streaming", f"{stage} goes over all of its rows; only sft streams them"))
+    if "train" in parts and "max_steps" not in train:
+        wrong.append(("data.streaming", "nobody knows how many rows there are: set train.max_steps"))
+    if train.get("packing"):
+        wrong.append(("train.packing", "packs are made of all rows: leave packing or data.streaming out"))
+    if train.get("train_sampling_strategy", "random") != "random":
+        wrong.append(("train.train_sampling_strategy", "rows that stream past cannot be put in order: leave it out"))
+    if isinstance(data.dev, Fraction):
+        wrong.append(("data.dev", "a fraction is held out of all rows: list sources of held-out rows instead"))
+    for index, source in enumerate(data.train):
+        if source.limit is not None or source.weight is not None:
+            wrong.append((f"data.train[{index}]", "limit and weight draw from all rows, which streaming has not got"))
     return wrong
 
 

@@ -18,7 +18,6 @@ _STAGE = "the command is the stage: `posttrain sft|dpo|kto|rlvr|eval`"
 _RESUME = "an interrupted run resumes by itself when the same command runs again; `--fresh` starts over"
 _TOKENS = "posttrain tokenizes the rows itself and trains on the answers alone (docs/data.md)"
 _SHUFFLE = "rows are shuffled with the recipe's `seed`"
-_PACKING = "every row is its own sequence; packed rows see each other without special attention kernels"
 _HUB = "nothing is uploaded; when the run is done: `hf upload NAME RUN/final`"
 _ENGINE = "what samples the completions is `rollout.engine`"
 _METRICS = "the metrics are posttrain's own (RUN/metrics.jsonl)"
@@ -65,10 +64,10 @@ REFUSED: dict[str, str] = {
         _TOKENS,
     ),
     **dict.fromkeys(("completion_only_loss", "label_names", "length_column_name"), _TOKENS),
-    "truncation_mode": "a long row keeps its start, and what was cut is counted (docs/data.md)",
+    "truncation_mode": "what becomes of long rows is `data.too_long`: keep_start, keep_end, drop or split",
     "chat_template_kwargs": _TOKENS,
     "shuffle_dataset": _SHUFFLE,
-    **dict.fromkeys(("packing", "packing_strategy", "eval_packing", "padding_free"), _PACKING),
+    "padding_free": "`packing: true` puts rows behind each other without padding",
     **dict.fromkeys(
         ("push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push"),
         _HUB,
@@ -87,6 +86,14 @@ REFUSED: dict[str, str] = {
         ),
         _ENGINE,
     ),
+}
+
+# Values of TRL's keys that posttrain does not take, by key, and what does it here.
+REFUSED_VALUES: dict[str, dict[str, str]] = {
+    "packing_strategy": {
+        "bfd_split": "long rows are split by `data.too_long: split`",
+        "wrapped": "it cuts rows anywhere and lets each see the one before; leave it out: bfd keeps rows whole",
+    },
 }
 
 # Names from older TRL and transformers and from other tools, and the key that does it here.
@@ -168,6 +175,8 @@ def _problem(name: str, value: Any, keys: Mapping[str, TrlKey], stage: str) -> s
         return _unknown(name, keys, stage)
     if refusal := _refusal(name):
         return f"not set here: {refusal}"
+    if isinstance(value, str) and (refusal := REFUSED_VALUES.get(name, {}).get(value)):
+        return f"{shown(value)} is not taken: {refusal}"
     schemas = keys[name].takes
     if not schemas or any(takes(value, schema) for schema in schemas):
         return None

@@ -6,6 +6,7 @@ Where each default comes from is in docs/defaults.md.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ _OF_STAGE: dict[str, dict[str, Any]] = {
         "gradient_accumulation_steps": 2,
         "num_train_epochs": 2,
         "max_length": 2048,
+        "eval_packing": False,  # held-out figures stay comparable whether or not training rows are packed
     },
     "dpo": {
         "per_device_train_batch_size": 8,
@@ -73,6 +75,19 @@ def train_settings(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
+def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) -> dict[str, Any]:
+    """Return the keyword arguments of ``tokenize.OF_STAGE[stage]`` that this recipe asks for.
+
+    `stage` is rlvr for a recipe's `problems`, whatever its own is. `max_length`, where given, stands in for the limit.
+    """
+    from posttrain.data.thinking import settings_of
+
+    if stage in ("rlvr", "eval"):
+        return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens, **settings_of(recipe.data, stage)}
+    longest = max_length or train_settings(recipe)["max_length"]
+    return {"max_length": longest, "too_long": recipe.data.too_long, **settings_of(recipe.data, stage)}
+
+
 def check_batches(recipe: Recipe, processes: int) -> None:
     """Raise UserError when the batch sizes cannot work, before anything is loaded."""
     settings = train_settings(recipe)
@@ -95,6 +110,7 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             where="train.precompute_ref_log_probs",
             fix="leave it out: with several processes the reference model is kept in memory",
         )
+    _check_lengths(recipe.stage, settings)
     if recipe.stage != "rlvr":
         return
     group = settings["num_generations"]
@@ -112,6 +128,29 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             f"make whole groups of num_generations = {group}",
             where="train",
             fix=f"make per_device_train_batch_size a multiple of {group}",
+        )
+
+
+def _check_lengths(stage: str, settings: Mapping[str, Any]) -> None:
+    """Raise UserError for packing without a length, and for an order of rows that the stage has no use for."""
+    if (settings.get("packing") or settings.get("eval_packing")) and not settings["max_length"]:
+        raise UserError("packing needs a length to pack to", where="train.max_length", fix="2048 is the default")
+    if settings.get("packing") and settings.get("use_cache"):
+        raise UserError("with a cache packed rows see each other", where="train.use_cache", fix="leave it out")
+    if settings.get("eval_packing") and not settings.get("packing"):
+        raise UserError("held-out rows are packed where training rows are", where="train.eval_packing")
+    strategy = settings.get("train_sampling_strategy", "sequential" if stage == "kto" else "random")
+    if stage == "kto" and strategy != "sequential" and settings.get("loss_type") != "apo_zero_unpaired":
+        raise UserError(
+            "KTO's KL term pairs each row with the one before it: their order is fixed",
+            where="train.train_sampling_strategy",
+            fix="leave it out",
+        )
+    if stage == "rlvr" and strategy != "random":
+        raise UserError(
+            "RLVR draws its problems itself: TRL does not read this key",
+            where="train.train_sampling_strategy",
+            fix="leave it out",
         )
 
 
@@ -160,6 +199,11 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
         if recipe.stage == "rlvr":  # the look at held-out problems is ours; this only satisfies TRL's check
             settings["per_device_eval_batch_size"] = settings["num_generations"]
     settings = {"save_strategy": "steps", "save_steps": looks, **settings}
+    if recipe.stage == "sft":
+        owned["dataset_kwargs"] = {"skip_prepare_dataset": True}  # rows come tokenized, labelled and cut
+        owned["remove_unused_columns"] = False  # the columns of a pack are made when it is read
+    if recipe.stage == "dpo" and recipe.data.too_long == "keep_end":
+        owned["truncation_mode"] = "keep_end"
     if recipe.eval.best_by:
         owned |= {
             "load_best_model_at_end": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from posttrain.graders import Grader
 from posttrain.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
     from peft import LoraConfig
     from transformers import PreTrainedModel
 
@@ -34,7 +35,7 @@ class Job:
     tokenizer: Any
     model: PreTrainedModel
     peft_config: LoraConfig | None
-    train_dataset: Dataset
+    train_dataset: Dataset | IterableDataset
     dev_dataset: Dataset | None
     problems: list[Problem]
     prompts: list[Prompt]
@@ -45,7 +46,7 @@ class Job:
     def eval_dataset(self) -> Dataset | None:
         """What the trainer is given to evaluate. Where looks only sample it still asks for rows, and reads none."""
         if self.dev_dataset is None and self.problems:
-            return self.train_dataset.select(range(min(8, len(self.train_dataset))))
+            return as_dataset(list(islice(self.train_dataset, 8)))
         return self.dev_dataset
 
 

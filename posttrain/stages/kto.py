@@ -8,6 +8,7 @@ from typing import Any
 from posttrain.errors import UserError
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.look import looking
+from posttrain.stages.order import ByLength
 from posttrain.stages.preference import make_preference_trainer
 
 
@@ -60,7 +61,7 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL KTOTrainer whose reference is the parent model and whose labels are balanced."""
     from trl import KTOTrainer
 
-    class Trainer(looking(job), KTOTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(looking(job), ByLength, KTOTrainer):  # type: ignore[misc]  # a mixin made for this job
         """KTOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, processing_class, args, dataset_name):

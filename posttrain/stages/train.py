@@ -12,7 +12,7 @@ from typing import Any
 
 from posttrain import __version__
 from posttrain.data.load import Loaded, load_data
-from posttrain.data.records import Problem, Record
+from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt
 from posttrain.errors import Stopped
 from posttrain.evals.held_out import prompts_of
@@ -23,7 +23,7 @@ from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
 from posttrain.runs.lineage import finished_document, generation
 from posttrain.runs.metrics import dev_rows, forget_after, read_rows
-from posttrain.stages.arguments import make_arguments, train_settings
+from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.terminal import quiet, say
@@ -78,20 +78,23 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     """Load what the stage needs, in the order that lets each error come as early as it can."""
     from transformers import set_seed
 
+    from posttrain.data.stream import stream_rows
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
 
     say(f"loading {parent.name}")
     set_seed(recipe.seed)  # before the trainer is made: it draws the adapters
     has_looks = bool(loaded.dev or loaded.problems)
-    arguments = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
+    arguments: Any = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
     tokenizer = load_tokenizer(parent, recipe.model)
     rlvr = recipe.stage == "rlvr"
-    train_rows, train_problems = _tokenize(recipe, arguments, tokenizer, loaded.train, "train")
-    dev_rows, _ = ([], []) if rlvr else _tokenize(recipe, arguments, tokenizer, _limited(recipe, loaded.dev), "dev")
+    train, train_problems = _prepared(recipe, tokenizer, loaded.train, "train")
+    if loaded.stream:
+        train = stream_rows(loaded.stream, tokenizer, token_settings(recipe, recipe.stage))
+    dev, _ = (None, []) if rlvr else _prepared(recipe, tokenizer, _limited(recipe, loaded.dev), "dev")
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
-        _balance(recipe, arguments, train_rows)
+        _balance(recipe, arguments, train["label"])
     return Job(
         recipe=recipe,
         run=run,
@@ -100,8 +103,8 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
         tokenizer=tokenizer,
         model=load_model(parent, recipe.model, tokenizer),
         peft_config=make_lora(recipe.model.lora) if recipe.model.lora else None,
-        train_dataset=as_dataset(train_rows),
-        dev_dataset=as_dataset(dev_rows) if dev_rows else None,
+        train_dataset=train,
+        dev_dataset=dev,
         problems=problems,
         prompts=prompts,
         train_problems=train_problems,
@@ -109,53 +112,49 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     )
 
 
-def _prompts(recipe: Recipe, tokenizer: Any, records: Sequence[Any]) -> tuple[list[Problem], list[Prompt]]:
-    """Return the problems to look at, with what an engine is asked; say which were left out for their length."""
-    from posttrain.data.tokenize import refuse_nothing_kept, tokenize_problems
-
-    if not records:
-        return [], []
-    longest = recipe.rollout.max_prompt_tokens
-    done = tokenize_problems(records, tokenizer, max_prompt_tokens=longest, thinking=recipe.data.thinking)
-    refuse_nothing_kept(done)
-    say(f"dev problems: {done.summary}")
-    kept = [records[row["index"]] for row in done.rows]
-    return kept, prompts_of(kept, [row["prompt_ids"] for row in done.rows])
+def _limited(recipe: Recipe, records: Any) -> Any:
+    return records[: recipe.eval.limit]
 
 
-def _limited(recipe: Recipe, records: Sequence[Record]) -> list[Record]:
-    return list(records[: recipe.eval.limit])
-
-
-def _tokenize(
-    recipe: Recipe, arguments: Any, tokenizer: Any, records: Sequence[Any], name: str
-) -> tuple[list[dict[str, Any]], list[Problem]]:
-    """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
-    from posttrain.data import tokenize
-    from posttrain.data.thinking import settings_of
-
-    if not records:
-        return [], []
-    settings = settings_of(recipe.data, recipe.stage)
+def _lengths(recipe: Recipe, arguments: Any) -> dict[str, Any]:
+    """Return how long a token row may be, and what becomes of a longer one: the settings of `tokenize`."""
     if recipe.stage == "rlvr":
-        longest = recipe.rollout.max_prompt_tokens
-        done = tokenize.tokenize_problems(records, tokenizer, max_prompt_tokens=longest, **settings)
-        problems = [records[row["index"]] for row in done.rows]
-        rows = prompt_rows(problems, [row["prompt_ids"] for row in done.rows])
-    else:
-        done = tokenize.OF_STAGE[recipe.stage](records, tokenizer, max_length=arguments.max_length, **settings)
-        rows, problems = done.rows, []
-    tokenize.refuse_nothing_kept(done)
-    say(f"{name}: {done.summary}")
-    return rows, problems
+        return {"max_prompt_tokens": recipe.rollout.max_prompt_tokens}
+    return {"max_length": arguments.max_length, "too_long": recipe.data.too_long}
 
 
-def _balance(recipe: Recipe, arguments: Any, rows: Sequence[dict[str, Any]]) -> None:
+def _prepared(recipe: Recipe, tokenizer: Any, records: Any, name: str) -> tuple[Any, list[Problem]]:
+    """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
+    from posttrain.data.prepare import prepare_rows
+
+    if not records:
+        return None, []
+    prepared = prepare_rows(records, recipe.stage, tokenizer, token_settings(recipe, recipe.stage))
+    say(f"{name}: {prepared.summary}")
+    if recipe.stage != "rlvr":
+        return prepared.dataset, []
+    problems = [records[int(position)] for position in prepared.record_of]
+    return as_dataset(prompt_rows(problems, prepared.dataset["prompt_ids"])), problems
+
+
+def _prompts(recipe: Recipe, tokenizer: Any, records: Any) -> tuple[list[Problem], list[Prompt]]:
+    """Return the problems to look at, with what an engine is asked; say which were left out for their length."""
+    from posttrain.data.prepare import prepare_rows
+
+    if not records:
+        return [], []
+    prepared = prepare_rows(records, "rlvr", tokenizer, token_settings(recipe, "rlvr"))
+    say(f"dev problems: {prepared.summary}")
+    kept = [records[int(position)] for position in prepared.record_of]
+    return kept, prompts_of(kept, prepared.dataset["prompt_ids"])
+
+
+def _balance(recipe: Recipe, arguments: Any, labels: Sequence[bool]) -> None:
     """Set KTO's label weights from the label counts, unless the recipe has weights of its own."""
     from posttrain.stages.kto import label_weights
 
-    up = sum(bool(row["label"]) for row in rows)
-    down = len(rows) - up
+    up = sum(labels)
+    down = len(labels) - up
     if not {"desirable_weight", "undesirable_weight"} & recipe.train.keys():
         arguments.desirable_weight, arguments.undesirable_weight = label_weights(up, down)
     say(
@@ -199,7 +198,7 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "seconds": round(time.time() - started, 1),
         "train": train_settings(job.recipe),
         "rows": {
-            "train": len(job.train_dataset),
+            "train": None if loaded.stream else len(job.train_dataset),
             "dev": len(job.dev_dataset or ()),
             "problems": len(job.problems),
         },

@@ -190,7 +190,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("sft", {"text": "x"}, "fits no sft format (columns: text)"),
     ("sft", {"messages": [user("q")], "prompt": "q", "completion": "a"}, "messages, prompt_completion"),
     ("sft", {"messages": [user("q")]}, "no assistant turn to train on"),
-    ("sft", {"messages": [user("q"), assistant("a", weight=0)]}, "no assistant turn to train on"),
     ("sft", {"messages": []}, "messages must be a list of messages"),
     ("sft", {"messages": "[{"}, "text but not valid JSON"),
     ("sft", {"messages": [{"role": "asistant", "content": "a"}]}, "Did you mean 'assistant'?"),

@@ -108,7 +108,7 @@ BAD_DATA = [
     ("{}", "a.yaml:3 data.train: missing: list at least one source, e.g. `train: [{path: rows.jsonl}]`"),
     ("{train: rows.jsonl}", 'a.yaml:3 data.train: must be a list, not "rows.jsonl"'),
     ("{train: [rows.jsonl]}", 'a.yaml:3 data.train[0]: must be a mapping, not "rows.jsonl"'),
-    ("{train: [{limit: 3}]}", "a.yaml:3 data.train[0].path: missing. A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, or a hub data set id."),
+    ("{train: [{limit: 3}]}", "a.yaml:3 data.train[0].path: missing. A file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a glob, a URL of either (s3://, gs://, hf://, https:// …), or a hub data set id."),
     ("{train: [{path: a.jsonl, limit: 0}]}", "a.yaml:3 data.train[0].limit: must be at least 1, not 0"),
     ("{train: [{path: a.jsonl, limit: 1, weight: 1}]}", "a.yaml:3 data.train[0]: give limit or weight, not both"),
     ("{train: [{path: a.jsonl}], dev: 0.1}", "a.yaml:3 data.dev: must be a mapping or a list, not 0.1"),

@@ -88,6 +88,21 @@ PROBLEMS = [
     ),
     ("sft", "report_to", [1], "must be text or a list of texts, not [1]"),
     ("sft", "lr_scheduler_kwargs", 3, "must be a mapping or text, not 3"),
+    (
+        "sft",
+        "truncation_mode",
+        "keep_end",
+        "not set here: what becomes of long rows is `data.too_long`: keep_start, keep_end, drop or split",
+    ),
+    ("sft", "packing_strategy", "bfd_split", '"bfd_split" is not taken: long rows are split by `data.too_long: split`'),
+    (
+        "sft",
+        "packing_strategy",
+        "wrapped",
+        '"wrapped" is not taken: it cuts rows anywhere and lets each see the one before; leave it out: bfd keeps rows '
+        "whole",
+    ),
+    ("dpo", "packing", True, "unknown key: TRL has it for sft, not for dpo"),
     ("dpo", "loss_weights", ["a"], 'must be a list of numbers, not ["a"]'),
 ]
 
@@ -105,6 +120,10 @@ GOOD = [
     ("sft", "lr_scheduler_type", "cosine"),
     ("sft", "lr_scheduler_kwargs", {"num_cycles": 1}),
     ("sft", "report_to", ["tensorboard"]),
+    ("sft", "packing", True),
+    ("sft", "packing_strategy", "bfd"),
+    ("dpo", "train_sampling_strategy", "group_by_length"),
+    ("kto", "pad_to_multiple_of", 8),
     ("dpo", "loss_type", "sigmoid"),
     ("dpo", "loss_type", ["sigmoid", "bco_pair"]),
     ("rlvr", "scale_rewards", False),

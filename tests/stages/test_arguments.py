@@ -10,13 +10,13 @@ from posttrain.errors import UserError
 from posttrain.model.resolve import Adapter, Parent
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
-from posttrain.stages.arguments import check_reference
+from posttrain.stages.arguments import check_batches, check_reference
 
-RLVR = Path(__file__).parents[2] / "recipes" / "quickstart" / "rlvr.yaml"
+QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart"
 
 
-def recipe(*overrides: str) -> Recipe:
-    return load_recipe(RLVR, stage="rlvr", overrides=overrides).recipe
+def recipe(*overrides: str, stage: str = "rlvr") -> Recipe:
+    return load_recipe(QUICKSTART / f"{stage}.yaml", stage=stage, overrides=overrides).recipe
 
 
 def parent(**parts) -> Parent:
@@ -34,3 +34,38 @@ def test_the_kl_reference_is_the_parent_or_refused() -> None:
             check_reference(recipe(with_kl), other)
     with pytest.raises(UserError, match="main branch"):
         check_reference(recipe(with_kl, "model.revision=old"), hub)
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "message"),
+    [
+        ("sft", ("train.packing=true", "train.max_length=null"), "packing needs a length to pack to"),
+        ("sft", ("train.eval_packing=true",), "held-out rows are packed where training rows are"),
+        ("sft", ("train.packing=true", "train.use_cache=true"), "with a cache packed rows see each other"),
+        ("kto", ("train.train_sampling_strategy=group_by_length",), "their order is fixed"),
+        ("rlvr", ("train.train_sampling_strategy=group_by_length",), "TRL does not read this key"),
+    ],
+)
+def test_what_does_not_go_with_lengths_is_refused(stage: str, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_batches(recipe(*overrides, stage=stage), 1)
+
+
+def test_what_goes_with_lengths_is_taken() -> None:
+    by_length = "train.train_sampling_strategy=group_by_length"
+    check_batches(recipe("train.packing=true", "train.eval_packing=true", stage="sft"), 1)
+    check_batches(recipe(by_length, stage="dpo"), 1)
+    check_batches(recipe(by_length, "train.loss_type=apo_zero_unpaired", stage="kto"), 1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "policy", "message"),
+    [
+        ("dpo", "split", "rows of dpo cannot be split"),
+        ("rlvr", "split", "rows of rlvr cannot be split"),
+        ("rlvr", "drop", "rollout.max_prompt_tokens"),
+    ],
+)
+def test_a_policy_for_long_rows_that_the_stage_has_not_got_is_refused(stage: str, policy: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe(f"data.too_long={policy}", stage=stage)

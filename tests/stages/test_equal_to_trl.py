@@ -37,8 +37,17 @@ def assert_equal(ours: Any, plain: Any) -> None:
         torch.testing.assert_close(gradient, plain_gradients[name], rtol=1e-5, atol=1e-7)
 
 
-def test_sft_trains_on_what_trl_trains_on_with_completion_only_loss(make_job, tmp_path) -> None:
-    """Single-turn rows given to TRL as prompt and completion have the same trained tokens as our mask."""
+CUT = pytest.mark.parametrize(
+    "cut",
+    [(), ("train.max_length=72",), ("train.max_length=72", "data.too_long=keep_end")],
+    ids=["whole", "start", "end"],
+)
+
+
+@CUT
+def test_sft_trains_on_what_trl_trains_on_with_completion_only_loss(make_job, tmp_path, cut) -> None:
+    """Single-turn rows given to TRL as prompt and completion, which it tokenizes, labels, cuts and filters itself, have
+    the same trained tokens as our mask."""
     from datasets import Dataset
     from trl import SFTTrainer
 
@@ -47,25 +56,35 @@ def test_sft_trains_on_what_trl_trains_on_with_completion_only_loss(make_job, tm
     lines = (QUICKSTART / "data" / "sft.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     single = tmp_path / "single.jsonl"
     single.write_text("".join(line for line in lines if len(json.loads(line)["messages"]) == 2), encoding="utf-8")
-    job, records = make_job("sft", f"data.train[0].path={single}", "data.train[0].limit=40")
+    job, records = make_job("sft", f"data.train[0].path={single}", "data.train[0].limit=40", *cut)
     rows = [{"prompt": r.messages[:1], "completion": r.messages[1:]} for r in records.train]
     model = copy.deepcopy(job.model)
     ours = make_trainer(job)
+    args = copy.copy(job.arguments)
+    args.dataset_kwargs, args.remove_unused_columns = None, True
+    args.truncation_mode = "keep_end" if "data.too_long=keep_end" in cut else "keep_start"
     plain = SFTTrainer(
-        model=model, args=job.arguments, train_dataset=Dataset.from_list(rows), eval_dataset=job.dev_dataset,
+        model=model, args=args, train_dataset=Dataset.from_list(rows), eval_dataset=job.dev_dataset,
         processing_class=job.tokenizer,
     )  # fmt: skip
+    assert [row["labels"] for row in ours.train_dataset] == [row["labels"] for row in plain.train_dataset]
+    assert (max(len(row["labels"]) for row in ours.train_dataset) == 72) is bool(cut)
     assert_equal(ours, plain)
 
 
-def test_dpo(make_job) -> None:
+@CUT
+def test_dpo(make_job, cut) -> None:
     from datasets import Dataset
     from trl import DPOTrainer
 
+    from posttrain.data.tokenize import tokenize_preferences
     from posttrain.stages.dpo import make_trainer
 
-    job, records = make_job("dpo", "data.train[0].limit=40", "train.precompute_ref_log_probs=false")
-    rows = [{"prompt": r.prompt, "chosen": r.chosen, "rejected": r.rejected} for r in records.train]
+    job, records = make_job("dpo", "data.train[0].limit=40", "train.precompute_ref_log_probs=false", *cut)
+    lengths = {"max_length": job.arguments.max_length, "too_long": job.recipe.data.too_long}
+    kept = [r for r in records.train if tokenize_preferences([r], job.tokenizer, **lengths).kept]
+    assert len(kept) > 20
+    rows = [{"prompt": r.prompt, "chosen": r.chosen, "rejected": r.rejected} for r in kept]
     model, reference = copy.deepcopy(job.model), copy.deepcopy(job.model)
     ours = make_trainer(job)
     plain = DPOTrainer(

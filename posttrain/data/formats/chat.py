@@ -40,8 +40,8 @@ def read_alpaca(row: Row, place: str) -> Chat:
 
 
 def _chat(messages: list[Message], row: Row, place: str) -> Chat:
-    if not any(message["role"] == "assistant" and message.get("weight", 1) for message in messages):
-        raise UserError("no assistant turn to train on", where=place, fix="A row needs one, without weight: 0.")
+    if not any(message["role"] == "assistant" for message in messages):
+        raise UserError("no assistant turn to train on", where=place)
     for index, message in enumerate(messages):
         if message["role"] == "user" and not message["content"].strip():
             raise UserError(f"user turn {index + 1} is empty", where=place)

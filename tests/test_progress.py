@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from posttrain.evals import progress as module
-from posttrain.evals.progress import line, progress
+from posttrain import progress as module
+from posttrain.progress import line, progress
 
 
 def test_the_line() -> None:

@@ -1,0 +1,200 @@
+"""A source to its records, once: read, converted and keyed by all cores into an Arrow file that is kept.
+
+The file has a row for each record that can be used: its JSON, where it was read, and the keys by which records are
+compared, so that sampling, splitting and looking for overlap need not read a record again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from posttrain.data.arrow import hub_digest
+from posttrain.data.cache import cached, file_digest
+from posttrain.data.chunks import Chunk, Placed, chunks_of, rows_of
+from posttrain.data.files import files_of, is_hub_id, shown
+from posttrain.data.formats import FORMATS, choose_format, rename_columns
+from posttrain.data.identity import keys_of
+from posttrain.data.records import Record
+from posttrain.data.system import with_system
+from posttrain.data.usable import why_unusable
+from posttrain.data.workers import in_order
+from posttrain.errors import UserError
+from posttrain.progress import progress
+from posttrain.recipe.schema import Source, SystemPrompt
+
+RECORDS = "records.arrow"
+ABOUT = "about.json"
+SCHEMA = pa.schema(
+    {
+        "record": pa.large_string(),
+        "file": pa.int32(),
+        "at": pa.string(),
+        "content": pa.binary(32),
+        "prompt": pa.binary(32),
+        "asked": pa.list_(pa.binary(32)),
+        "label": pa.bool_(),
+    }
+)
+
+_SHOWN = 3  # rows that could not be read
+_CHUNKS_ALONE = 4  # with fewer, starting other processes takes longer than the work
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source's rows become records: all that a record depends on beside the row."""
+
+    stage: str
+    format: str
+    columns: dict[str, str]
+    system: str | SystemPrompt | None
+    skip_bad: bool
+
+
+@dataclass
+class Counts:
+    """What became of the rows: read, left out by reason, and those that could not be read."""
+
+    rows: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    bad: int = 0
+    bad_examples: list[str] = field(default_factory=list)
+
+    def add(self, other: Counts) -> None:
+        self.rows += other.rows
+        self.left_out = dict(Counter(self.left_out) + Counter(other.left_out))
+        self.bad += other.bad
+        self.bad_examples = (self.bad_examples + other.bad_examples)[:_SHOWN]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The file of a source's records, the names of the source's files, the format's title, what became of the rows."""
+
+    path: Path
+    names: list[str]
+    title: str
+    counts: Counts
+
+
+def convert_source(
+    source: Source, stage: str, *, system: str | SystemPrompt | None, skip_bad: bool, where: str, format_where: str
+) -> Converted:
+    """Convert the source, or find it converted: nothing that has a part in a record has changed since.
+
+    Raises UserError at `where` for a source that cannot be had, at `format_where` for an unknown format, and at
+    the row's place for one that cannot be read, unless `skip_bad`.
+    """
+    chunks = chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision, where=where)
+    (row, place), chunks = _first_row(chunks, source, skip_bad, where)
+    format = choose_format(row, stage, source.format, place, format_where)
+    name = next(key for key, each in FORMATS[stage].items() if each is format)
+    reading = Reading(stage, name, source.columns, system, skip_bad)
+    files = [] if is_hub_id(source.path) else files_of(source.path, where)
+    content = [file_digest(file.path) for file in files] or [
+        hub_digest(source.path, source.subset, source.split, source.revision, where)
+    ]
+    label = f"reading {shown(source.path)}, MB"
+    size = sum(file.path.stat().st_size for file in files)
+    key = {"reading": asdict(reading) | {"system": repr(system)}, "content": content}
+    entry = cached("records", key, lambda into: _convert(chunks, reading, into, label, size))
+    about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
+    names = [file.name for file in files] or [f"{source.path}[{source.split}]"]
+    return Converted(entry / RECORDS, names, format.title, Counts(**about))
+
+
+def decode(record_type: type[Record], text: str, place: str) -> Record:
+    """The record that was kept as `text`."""
+    return record_type(**json.loads(text), place=place)
+
+
+def _encode(record: Record) -> str:
+    said = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "place"}
+    return json.dumps(said, ensure_ascii=False, default=str)
+
+
+def _first_row(chunks: Iterator[Chunk], source: Source, skip_bad: bool, where: str) -> tuple[Placed, Iterator[Chunk]]:
+    """The first row that can be read, its columns renamed; and all the chunks, from the first."""
+    seen: list[Chunk] = []
+    errors: list[UserError] = []
+    for chunk in chunks:
+        seen.append(chunk)
+        for row, place in rows_of(chunk, errors.append if skip_bad else None):
+            try:
+                return (rename_columns(row, source.columns, place), place), chain(seen, chunks)
+            except UserError as error:
+                if not skip_bad:
+                    raise
+                errors.append(error)
+    raise UserError(f"no row can be read, the first for this: {errors[0]}", where=where)
+
+
+def _convert(chunks: Iterator[Chunk], reading: Reading, into: Path, label: str, size: int) -> None:
+    """Write the records of the chunks, and what became of the rows, into a directory."""
+    counts, megabytes = Counts(), 0
+    with (
+        pa.OSFile(str(into / RECORDS), "wb") as sink,
+        pa.ipc.new_file(sink, SCHEMA) as writer,
+        progress(label, max(1, size >> 20)) as advance,
+    ):
+        tasks = ((chunk, reading) for chunk in chunks)
+        for batch, counted, position in in_order(_convert_chunk, tasks, alone=_CHUNKS_ALONE):
+            writer.write_batch(batch)
+            counts.add(counted)
+            advance(max(0, (position >> 20) - megabytes))
+            megabytes = max(megabytes, position >> 20)
+    (into / ABOUT).write_text(json.dumps(asdict(counts)), encoding="utf-8")
+
+
+def _convert_chunk(task: tuple[Chunk, Reading]) -> tuple[pa.RecordBatch, Counts, int]:
+    chunk, reading = task
+    read = FORMATS[reading.stage][reading.format].read
+    counts = Counts()
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+
+    def bad(error: UserError) -> None:
+        if not reading.skip_bad:
+            raise error
+        counts.add(Counts(rows=1, bad=1, bad_examples=[str(error).splitlines()[0]]))
+
+    for row, place in rows_of(chunk, bad):
+        try:
+            record = with_system(read(rename_columns(row, reading.columns, place), place), reading.system)
+            text = _encode(record)
+            _refuse_half_characters(text, place)
+        except UserError as error:
+            bad(error)
+            continue
+        counts.rows += 1
+        if why := why_unusable(record):
+            counts.left_out[why] = counts.left_out.get(why, 0) + 1
+            continue
+        content, prompt, asked = keys_of(record)
+        values = (
+            text,
+            chunk.file,
+            place.removeprefix(chunk.name),
+            content,
+            prompt,
+            asked,
+            getattr(record, "label", None),
+        )
+        for column, value in zip(columns.values(), values, strict=True):
+            column.append(value)
+    return pa.record_batch(columns, schema=SCHEMA), counts, chunk.position
+
+
+def _refuse_half_characters(text: str, place: str) -> None:
+    """JSON inside a string may have escaped what no text can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError("an escape \\ud800-\\udfff without its other half", where=place) from error

@@ -1,0 +1,1 @@
+"""Looking at rows before anything is trained on them: as the model will see them, and in numbers."""
