@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.length import TooLong, cut, kept_part, trains
@@ -92,25 +93,29 @@ def tokenize_chats(
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
     What becomes of a row longer than `max_length` says `too_long`; a row is left out where no trained token remains.
-    With `thinking` keep, a conversation with thoughts before its last turn is as many rows as it has trained turns.
+    With `thinking` keep, a conversation with thoughts before its last turn is split into a row for each trained turn.
     Raises UserError for a row whose trained part cannot be found.
     """
     turns = probe_turns(tokenizer, thinking)
-    records = [last_turn_only(record) for record in records] if trained_turns == "last" else records
-    apart = one_row_a_thought if thinking == "keep" else iter
-    chats = [(index, chat) for index, record in enumerate(records) for chat in apart([record])]
+    chats = [
+        (index, chat) for index, record in enumerate(records) for chat in _as_trained(record, trained_turns, thinking)
+    ]
     rendered = [trained_spans(tokenizer, chat, turns) for _, chat in chats]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
     rows, dropped, truncated, split, pieces = [], Counter[str](), 0, 0, 0
-    for (index, _), (ids, labels) in zip(chats, tokens, strict=True):
-        long = max_length is not None and len(ids) > max_length
-        if long and too_long == "drop":
-            dropped[TOO_LONG] += 1
-            continue
-        parts = cut(ids, labels, max_length, too_long)
-        found = [{"index": index, "input_ids": ids, "labels": own} for ids, own in parts if trains(own)]
+    for index, group in groupby(zip(chats, tokens, strict=True), key=lambda pair: pair[0][0]):
+        found: list[dict[str, Any]] = []
+        long = left_out = False
+        for _, (ids, labels) in group:
+            too_many = max_length is not None and len(ids) > max_length
+            long |= too_many
+            if too_many and too_long == "drop":
+                left_out = True
+                continue
+            parts = cut(ids, labels, max_length, too_long)
+            found += [{"index": index, "input_ids": part, "labels": own} for part, own in parts if trains(own)]
         if not found:
-            dropped[NO_TRAINED_TOKEN] += 1
+            dropped[TOO_LONG if left_out else NO_TRAINED_TOKEN] += 1
         elif len(found) > 1:
             split += 1
             pieces += len(found)
@@ -118,6 +123,12 @@ def tokenize_chats(
             truncated += long
         rows += found
     return Tokenized(rows, len(chats), dropped, truncated=truncated, split=split, pieces=pieces)
+
+
+def _as_trained(record: Chat, trained_turns: TrainedTurns, thinking: Thinking) -> list[Chat]:
+    """The conversations to train of one record: mostly itself."""
+    chat = last_turn_only(record) if trained_turns == "last" else record
+    return list(one_row_a_thought([chat])) if thinking == "keep" else [chat]
 
 
 def tokenize_preferences(

@@ -134,19 +134,6 @@ class Data(Section):
         description="Held-out problems, as rlvr and eval have them under dev, that sft, dpo and kto sample and grade "
         "at each look.",
     )
-    streaming: bool = Field(
-        default=False,
-        description="Read the training rows while training on them, for sets larger than the disk; sft only, and "
-        "train.max_steps says how long.",
-    )
-    bad_rows: Literal["error", "skip"] = Field(
-        default="error", description="Rows that cannot be read: an error that names the first, or skipped and counted."
-    )
-    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
-        default="keep_start",
-        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
-        "left out, or (sft) split into several.",
-    )
     system: str | SystemPrompt | None = Field(
         default=None,
         description="System prompt for the rows that have none; {text: ..., replace: true}: for all rows.",
@@ -159,6 +146,19 @@ class Data(Section):
         description="Thoughts (reasoning_content, or <think> before the answer). as_template: as the chat template "
         "writes them, which is mostly in the last turn alone; strip: none, and the template is told not to think; "
         "keep: none is lost: an sft row with thoughts before its last turn becomes a row for each trained turn.",
+    )
+    streaming: bool = Field(
+        default=False,
+        description="Read the training rows while training on them, for sets larger than the disk; sft only, and "
+        "train.max_steps says how long.",
+    )
+    bad_rows: Literal["error", "skip"] = Field(
+        default="error", description="Rows that cannot be read: an error that names the first, or skipped and counted."
+    )
+    too_long: Literal["keep_start", "keep_end", "drop", "split"] = Field(
+        default="keep_start",
+        description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
+        "left out, or (sft) split into several.",
     )
 
 

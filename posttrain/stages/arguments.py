@@ -81,11 +81,10 @@ def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) ->
 
     `stage` is rlvr for a recipe's `problems`, whatever its own is. `max_length`, where given, stands in for the limit.
     """
-    written = settings_of(recipe.data, stage)
     if stage in ("rlvr", "eval"):
-        return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens, **written}
+        return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens, **settings_of(recipe.data, stage)}
     longest = max_length or train_settings(recipe)["max_length"]
-    return {"max_length": longest, "too_long": recipe.data.too_long, **written}
+    return {"max_length": longest, "too_long": recipe.data.too_long, **settings_of(recipe.data, stage)}
 
 
 def check_batches(recipe: Recipe, processes: int) -> None:
