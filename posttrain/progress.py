@@ -47,5 +47,5 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
 
 def line(label: str, done: int, total: int, seconds: float) -> str:
     """Return ``grade: 120 of 1,319, about 40 s left``."""
-    left = seconds / done * (total - done)
+    left = seconds / max(done, 1) * (total - done)
     return f"{label}: {done:,} of {total:,}, about {left:,.0f} s left"

@@ -126,7 +126,7 @@ def commands_of(block: Block) -> Iterator[list[str]]:
 
 def arguments_of(line: str) -> Iterator[list[str]]:
     """Yield the words after `posttrain` in each command of a line, which may be a pipe or a list."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer = shlex.shlex(line.replace("2>&1", ""), posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
     words: list[str] = []
     for word in (*lexer, ";"):

@@ -36,6 +36,9 @@ StageOfRows = Annotated[
 PartOfRecipe = Annotated[
     str | None, typer.Option("--part", help="Which of the recipe's rows: train, dev, unseen or problems.")
 ]
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="A file, a glob, a URL or a hub data set.")]
+NewFile = Annotated[Path, typer.Option("--out", help="The file to write: .jsonl, .jsonl.gz or .parquet.")]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
 Subset = Annotated[str | None, typer.Option("--subset", help="A hub data set's configuration.")]
 Split = Annotated[str | None, typer.Option("--split", help="A hub data set's split; absent: train.")]
 Revision = Annotated[str | None, typer.Option("--revision", help="A hub data set's branch, tag or commit.")]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, BinaryIO
 
 from posttrain.errors import UserError
+
+# Where the metadata of a Parquet file that posttrain wrote lists the columns that hold JSON text.
+JSON_COLUMNS = b"posttrain.json_columns"
 
 
 def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -21,10 +25,12 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
     try:
         # Inside gzip there is no reading from the end but by reading it all.
         source = io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file
-        for batch in parquet.ParquetFile(source).iter_batches(batch_size=1000):
+        opened = parquet.ParquetFile(source)
+        encoded = (opened.schema_arrow.metadata or {}).get(JSON_COLUMNS)
+        for batch in opened.iter_batches(batch_size=1000):
             for row in batch.to_pylist():
                 number += 1
-                yield _without_nulls(row), f"{name} row {number}"
+                yield _without_nulls(row) if encoded is None else _decoded(row, encoded), f"{name} row {number}"
     except pyarrow.ArrowException as error:
         raise UserError(f"not a valid Parquet file: {error}", where=name) from error
 
@@ -66,6 +72,17 @@ def _load(
             where=where,
             fix="A local file needs a suffix (.jsonl, .json, .csv, .tsv, .parquet; .gz too) or a leading ./",
         ) from error
+
+
+def _decoded(row: dict[str, Any], encoded: bytes) -> dict[str, Any]:
+    """`row` as it was when posttrain wrote it, but for values that were null."""
+    texts = _names(encoded)
+    return {key: json.loads(value) if key in texts else value for key, value in row.items() if value is not None}
+
+
+@cache
+def _names(encoded: bytes) -> frozenset[str]:
+    return frozenset(json.loads(encoded))
 
 
 def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:

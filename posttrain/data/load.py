@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from posttrain.data.convert import Counts, convert_source
 from posttrain.data.files import shown
 from posttrain.data.identity import digest_of
+from posttrain.data.mixture import draw, random_state, recipe_rows
 from posttrain.data.records import RECORD_OF_STAGE, Feedback, Problem, Record
 from posttrain.data.split import hold_out, refuse_overlap
 from posttrain.data.stream import Stream, Streamed
@@ -118,7 +120,7 @@ def _read_part(
     notes: list[str],
     place: Callable[[str], str],
 ) -> Records:
-    stored, order, rows = [], [], 0
+    stored, names, kept = [], [], []
     for index, source in enumerate(sources):
         where = place(f"data.{part}[{index}].path")
         converted = convert_source(
@@ -129,18 +131,37 @@ def _read_part(
             where=where,
             format_where=place(f"data.{part}[{index}].format"),
         )
-        name = f"{part}: {shown(source.path)}"
-        notes += _notes_on_source(name, converted.counts, converted.title)
+        names.append(f"{part}: {shown(source.path)}")
+        notes += _notes_on_source(names[-1], converted.counts, converted.title)
         stored.append(open_stored(converted.path, converted.names))
-        kept = sum(batch.num_rows for batch in stored[-1].batches)
-        if not kept:
+        kept.append(sum(batch.num_rows for batch in stored[-1].batches))
+        if not kept[-1]:
             raise UserError(_nothing_usable(converted.counts), where=where)
-        taken = _sample(kept, source, random.Random(f"{seed} {part} {index}"))
-        if len(taken) != kept:
-            notes.append(f"{name}: took {len(taken):,} of {kept:,}")
-        order += [rows + number for number in taken]
-        rows += kept
+    mixed = part == "train" and (data.mix is not None or any(source.share is not None for source in sources))
+    if mixed:
+        taken = _mixture(kept, data, seed, names, place)
+    else:
+        rngs = [random.Random(f"{seed} {part} {index}") for index in range(len(sources))]
+        taken = [_sample(*each) for each in zip(kept, sources, rngs, strict=True)]
+    order: list[int] = []
+    for first, name, of_source, count in zip(accumulate([0, *kept]), names, taken, kept, strict=False):
+        order += [first + number for number in of_source]
+        if mixed or len(of_source) != count:
+            repeats = len(of_source) - len(set(of_source))
+            again = f", {repeats:,} of these once more" if mixed and repeats else ""
+            notes.append(f"{name}: took {len(of_source):,} of {count:,}{again}")
     return Records(RECORD_OF_STAGE[stage], stored, order)
+
+
+def _mixture(kept: list[int], data: Data, seed: int, names: list[str], place: Callable[[str], str]) -> list[list[int]]:
+    """The row numbers that each training source gives to the recipe's mixture."""
+    pools = [min(count, source.limit or count) for count, source in zip(kept, data.train, strict=True)]
+    taken = []
+    for index, wanted in enumerate(recipe_rows(pools, data, names, place)):
+        rng = random_state(seed, "train", index)
+        pool = draw(kept[index], pools[index], rng)
+        taken.append(pool[draw(len(pool), wanted, rng)].tolist())
+    return taken
 
 
 def _notes_on_source(name: str, counts: Counts, title: str) -> list[str]:

@@ -92,11 +92,36 @@ class Source(Section):
         description="Sample this fraction of the rows (0.5: half; 2: each twice), after shuffling.",
     )
 
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        description="This source's part of the training rows, of the sum of all shares; every training source has one.",
+    )
+
     @model_validator(mode="after")
     def _one_size(self) -> Source:
         if self.limit is not None and self.weight is not None:
             raise ValueError("give limit or weight, not both")
+        if self.share is not None and self.weight is not None:
+            raise ValueError("give share (of the result) or weight (of the source's rows), not both")
         return self
+
+
+class Mix(Section):
+    """How the training sources are mixed: by each one's `share`, else by size at a temperature."""
+
+    rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="So many training rows; absent: as many as can be had without taking one twice.",
+    )
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="A source of n rows (at most its limit) has a share in proportion to n^(1/temperature). 1: as "
+        "large as it is; a large one: all the same.",
+    )
+    repeat: bool = Field(default=False, description="A source with too few rows gives them several times.")
 
 
 class Fraction(Section):
@@ -124,6 +149,7 @@ class Data(Section):
     """The rows: what is trained on, what is looked at while training, what is scored only when asked."""
 
     train: list[Source] = Field(default_factory=list, description="Sources of the training rows.")
+    mix: Mix | None = Field(default=None, description="How they are mixed; absent: by share, or one after the other.")
     dev: Fraction | list[Source] | None = Field(
         default=None,
         description="Held-out rows looked at while training: {fraction: 0.05} of train, or sources.",
@@ -160,6 +186,22 @@ class Data(Section):
         description="What becomes of rows of sft, dpo and kto longer than train.max_length: cut to their start or end, "
         "left out, or (sft) split into several.",
     )
+
+    @model_validator(mode="after")
+    def _one_mixture(self) -> Data:
+        held_out = [*(self.dev if isinstance(self.dev, list) else []), *self.unseen, *self.problems]
+        if any(source.share is not None for source in held_out):
+            raise ValueError("share is for training sources alone")
+        shares = [source.share for source in self.train if source.share is not None]
+        if shares and len(shares) < len(self.train):
+            raise ValueError("give every source of train a share, or none")
+        if self.mix and shares and self.mix.temperature is not None:
+            raise ValueError("give the sources a share or the mix a temperature, not both")
+        if self.mix and not shares and self.mix.temperature is None:
+            raise ValueError("say how to mix: a share on every source of train, or mix.temperature")
+        if self.mix and any(source.weight is not None for source in self.train):
+            raise ValueError("weight is for sources that are not mixed; use share, or limit")
+        return self
 
 
 class Rollout(Section):
@@ -417,8 +459,10 @@ def _misfits_of_streaming(stage: str, parts: Mapping[str, Any]) -> list[tuple[st
     if isinstance(data.dev, Fraction):
         wrong.append(("data.dev", "a fraction is held out of all rows: list sources of held-out rows instead"))
     for index, source in enumerate(data.train):
-        if source.limit is not None or source.weight is not None:
-            wrong.append((f"data.train[{index}]", "limit and weight draw from all rows, which streaming has not got"))
+        if source.limit is not None or source.weight is not None or source.share is not None:
+            wrong.append((f"data.train[{index}]", "limit, weight and share draw from all rows, which are not there"))
+    if data.mix is not None:
+        wrong.append(("data.mix", "a mixture counts all rows; streamed sources are mixed evenly"))
     return wrong
 
 

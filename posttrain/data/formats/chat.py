@@ -13,7 +13,7 @@ from posttrain.data.formats.format import (
     tools_of,
     with_system,
 )
-from posttrain.data.messages import read_messages
+from posttrain.data.messages import parse_json_text, read_messages
 from posttrain.data.records import Chat, Message
 from posttrain.errors import UserError
 
@@ -31,12 +31,26 @@ def read_prompt_completion(row: Row, place: str) -> Chat:
 
 
 def read_alpaca(row: Row, place: str) -> Chat:
-    """An instruction, an input it is about (or ''), and the output. The two are one user turn."""
+    """An instruction, an input it is about (or ''), and the output. The two are one user turn, after the history's."""
     instruction, output = text(row, place, "instruction"), text(row, place, "output", "response")
     about = text(row, place, "input", "context") if has(row, "input") or has(row, "context") else ""
     asked = f"{instruction}\n\n{about}" if about.strip() else instruction
-    messages: list[Message] = [{"role": "user", "content": asked}, {"role": "assistant", "content": output}]
+    messages: list[Message] = [
+        {"role": role, "content": said}
+        for pair in [*_history(row, place), [asked, output]]
+        for role, said in zip(("user", "assistant"), pair, strict=True)
+    ]
     return _chat(with_system(messages, row), row, place)
+
+
+def _history(row: Row, place: str) -> list[list[str]]:
+    """The earlier questions with their answers that LLaMA-Factory's alpaca rows may have."""
+    pairs = parse_json_text(row.get("history"), place, "history") or []
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(said, str) for said in pair) for pair in pairs
+    ):
+        raise UserError("history must be a list of [question, answer]", where=place)
+    return pairs
 
 
 def _chat(messages: list[Message], row: Row, place: str) -> Chat:
@@ -61,7 +75,7 @@ FORMATS: dict[str, Format] = {
     ),
     "alpaca": Format(
         "alpaca instructions",
-        "instruction, output or response, and perhaps input",
+        "instruction, output or response, and perhaps input, history",
         lambda row: has(row, "instruction") and (has(row, "output") or has(row, "response")),
         read_alpaca,
     ),
