@@ -118,7 +118,7 @@ def plain(name: str) -> str:
 
 def filled(value: Any) -> bool:
     """Whether a column says anything: CSV has '' for what is missing, data frames NaN."""
-    return value is not None and value == value and not (isinstance(value, str) and not value.strip())  # noqa: PLR0124
+    return value is not None and value == value and not (isinstance(value, str) and not value.strip())
 
 
 def fields_of(*rows: Any) -> dict[str, Any]:

@@ -132,10 +132,9 @@ def _mapping(scores: Mapping[str, Any], wanted: Wanted) -> Iterator[Given]:
         elif plain(name) == plain(wanted.score or "") or (wanted.score is None and plain(name) in NAMES["label"]):
             by, time = as_text(first(said, "user")), first(said, "time")
             yield from (Given(each, name, by, time) for each in _listed(value))
-        elif wanted.score is None and plain(name) in ("score", "value", "type", "thumb"):
-            if first(said, "label") is None and filled(value):
-                yield Given(value, name, as_text(first(said, "user")), first(said, "time"))
-                return
+        elif wanted.score is None and plain(name) in ("score", "value", "type") and first(said, "label") is None:
+            yield Given(value, name, as_text(first(said, "user")), first(said, "time"))
+            return
 
 
 def _statistics(name: str, said: Mapping[str, Any]) -> Iterator[Given]:

@@ -36,6 +36,7 @@ _INSIDE = (
     "completion",
     "result",
 )
+_PARTS = ("text", "input_text", "output_text")  # OpenAI's, of one message
 _DEEPEST = 8
 
 
@@ -109,9 +110,8 @@ def _listed(value: list[Any], role: str, depth: int) -> list[Message]:
     messages = [_message(_parsed(item)) for item in value]
     if value and all(message is not None for message in messages):
         return _read(messages)
-    if value and all(isinstance(item, Mapping) and isinstance(item.get("text"), str) for item in value):
-        if all(item.get("type") in ("text", "input_text", "output_text") for item in value):  # OpenAI's content parts
-            return [{"role": role, "content": "".join(item["text"] for item in value)}]
+    if value and all(isinstance(item, Mapping) and item.get("type") in _PARTS for item in value):
+        return [{"role": role, "content": "".join(str(item.get("text") or "") for item in value)}]
     if len(value) == 1:  # choices, generations, a batch of one, a chain's positional argument
         return turns_of(value[0], role, depth + 1)
     raise Unusable(NOT_TEXT)
@@ -133,8 +133,8 @@ def _message(value: Any) -> Message | None:
         return {**known, "content": known.get("content", known.get("value")) or ""} | _calls(known)
     inner = value.get("kwargs") if "lc" in value else value.get("data")
     inner = inner if isinstance(inner, Mapping) else value
-    kind = inner.get("type", value.get("type"))
-    if not isinstance(kind, str) and isinstance(value.get("id"), list) and value["id"]:
+    kind = inner.get("type") if "lc" in value else value.get("type")
+    if kind is None and isinstance(value.get("id"), list) and value["id"]:
         kind = value["id"][-1]  # ["langchain", "schema", "messages", "HumanMessage"]
     if not isinstance(kind, str) or "content" not in inner:
         return None
