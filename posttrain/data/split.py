@@ -25,6 +25,7 @@ def hold_out(keys: Sequence[bytes], fraction: float, seed: int, *, where: str | 
             "a fraction cannot be held out: every row has the same prompt, or is linked to all others by prompts and "
             "groups that they share",
             where=where,
+            fix="Split by the prompt alone, or give held-out rows of their own.",
         )
     wanted = max(1, round(fraction * len(keys)))
     held: set[bytes] = set()

@@ -71,6 +71,7 @@ class Collected:
     left_out: dict[str, int] = field(default_factory=dict)
     up: int = 0
     down: int = 0
+    dev_share: float | None = None
     held_out: int = 0
     users: int | None = None
     top_share: float | None = None
@@ -84,6 +85,7 @@ def collect(logs: Sequence[str], out: Path, options: Options) -> Collected:
     Raises UserError for what cannot be read, for a verdict that would have to be guessed, and where nothing is left.
     """
     done = Collected(str(out), str(dev_path(out)) if options.dev is not None else None)
+    done.dev_share = options.dev
     _check(options)
     for path in (done.path, done.dev_path):
         if path is not None:

@@ -26,6 +26,17 @@ FAILED = "an error instead of an answer"
 FRAGMENT = "a fragment of a streamed answer"
 WHICH = "several answers, and it is not said which was judged"
 
+_ANSWERED = (
+    "messages",
+    "conversations",
+    "choices",
+    "observations",
+    "prompt",
+    "completion",
+    "response",
+    "input",
+    "inputs",
+)
 _FAILED = ("error", "failed", "failure")
 
 
@@ -52,11 +63,13 @@ def rated_id(row: Mapping[str, Any], wanted: Wanted, found: set[str], place: str
 
     With `sure`, as in a file of ratings, raises UserError for a row that names no answer.
     """
+    if not sure and any(plain(name) in _ANSWERED and filled(value) for name, value in row.items()):
+        return None
     given = mapped(row, wanted.columns, found)
     fields = fields_of(row, _metadata(row))
     if not sure:
         said = any(first(fields, kind) is not None for kind in ("prompt", "response", "conversation_turns"))
-        if said or {"choices", "observations"} & fields.keys() or {"prompt", "response"} & given.keys():
+        if said or {"prompt", "response"} & given.keys():
             return None
     names = NAMES["id"] if sure else NAMES["id"][:-1]
     id = as_text(given.get("id")) or as_text(next((fields[name] for name in names if name in fields), None))

@@ -48,6 +48,10 @@ def warnings(done: Collected) -> list[str]:
         found.append("one label is ten times rarer than the other: each of its rows weighs much, look at them")
     if done.used < _FEW:
         found.append(f"{_count(done.used, 'verdict')} will hardly change a model")
+    if done.dev_share and done.held_out < 0.5 * done.dev_share * done.used:
+        found.append(
+            "few could be held out: most are linked by the prompts that they share; --by prompt holds out more"
+        )
     if done.users is None:
         found.append("no row names its user: equal answers count once, whoever judged them")
     elif done.top_share is not None and done.top_share > _LARGE_SHARE and done.users > 1:

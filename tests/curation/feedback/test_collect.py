@@ -233,3 +233,11 @@ def test_the_shipped_log_of_thumbs(tmp_path: Path) -> None:
         (row["prompt"][0]["content"], row["completion"][0]["content"], row["user"]): row["label"] for row in written
     }
     assert found == last
+
+
+def test_prompts_that_link_most_users_leave_few_to_hold_out_and_that_is_said(tmp_path: Path) -> None:
+    rows = [thumb(f"u{i}", "up" if i % 2 else "down", response=str(i)) for i in range(96)]
+    rows += [{**thumb(f"v{i}", "up"), "prompt": f"question {i}"} for i in range(4)]
+    done, _ = run(tmp_path, rows, dev=0.2)
+    assert done.held_out == 4
+    assert any("few could be held out" in line for line in report(done))
