@@ -58,12 +58,16 @@ def _draw(rng: Random, up: bool, user: str) -> Row:
     return {"prompt": problem.question, "response": response, "thumb": "up" if up else "down", "user": user}
 
 
+def write(out: Path) -> None:
+    """Write the log to `out` as JSONL; the same bytes every time."""
+    out.write_bytes("".join(json.dumps(row) + "\n" for row in draw_log(Random("thumbs"))).encode())
+
+
 def main() -> None:
-    """Read the arguments and write the log; the same bytes every time."""
+    """Read the arguments and write the log."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    lines = [json.dumps(row) + "\n" for row in draw_log(Random("thumbs"))]
-    parser.parse_args().out.write_bytes("".join(lines).encode())
+    write(parser.parse_args().out)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ class _Reading:
             for row, place in self._rows(path, "reading", count_bad=True):
                 if rated_id(row, self.wanted, self.found, place, sure=False) is None:
                     self.done.rows += 1
-                    for answer in read_answers(row, self.wanted, self.found, place):
+                    for answer in read_answers(row, self.wanted, self.found, place, self.ratings):
                         self._take(answer)
         missing = [theirs for theirs in self.options.columns.values() if theirs not in self.found]
         if missing:

@@ -12,7 +12,7 @@ The shapes were checked against these sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,11 +91,16 @@ def read_rating(row: Mapping[str, Any], wanted: Wanted, place: str) -> list[Give
     return [Given(each.value, each.name, each.user or user, each.time or time) for each in verdicts]
 
 
-def read_answers(row: Mapping[str, Any], wanted: Wanted, found: set[str], place: str) -> Iterator[Answer]:
-    """Yield the answers of the row: one, each judged turn of a conversation, or a trace's own and its parts'."""
+def read_answers(
+    row: Mapping[str, Any], wanted: Wanted, found: set[str], place: str, rated: Container[str] = ()
+) -> Iterator[Answer]:
+    """Yield the answers of the row: one, each judged turn of a conversation, or a trace's own and its parts'.
+
+    The texts of an answer without a verdict are looked at only if one of its ids is `rated` elsewhere.
+    """
     observations = parsed(row.get("observations"))
     if isinstance(observations, list) and any(isinstance(each, Mapping) for each in observations):
-        yield from _trace(row, observations, wanted, found, place)
+        yield from _trace(row, observations, wanted, found, place, rated)
         return
     given = mapped(row, wanted.columns, found)
     asked, said = _inner(row, "request"), _inner(row, "response")
@@ -118,7 +123,7 @@ def read_answers(row: Mapping[str, Any], wanted: Wanted, found: set[str], place:
         answer.verdicts = verdicts_in(fields, wanted, place)
     answer.why = _why_not(fields, said)
     try:
-        if answer.why is None:
+        if answer.why is None and (answer.verdicts or any(id in rated for id in answer.ids)):
             _fill(answer, row, given, fields, asked, said, turns)
     except Unusable as reason:
         answer.why = str(reason)
@@ -191,7 +196,7 @@ def _conversation(row: Mapping[str, Any], fields: Mapping[str, Any], said: Mappi
 
 
 def _trace(
-    row: Mapping[str, Any], observations: list[Any], wanted: Wanted, found: set[str], place: str
+    row: Mapping[str, Any], observations: list[Any], wanted: Wanted, found: set[str], place: str, rated: Container[str]
 ) -> Iterator[Answer]:
     """Langfuse's download of a trace: the trace's answer, and of its observations those that have a score."""
     trace = row.get("trace") if isinstance(row.get("trace"), Mapping) else row
@@ -203,14 +208,14 @@ def _trace(
         return score.get("observationId", score.get("observation_id"))
 
     own = {key: value for key, value in trace.items() if key != "observations"}
-    yield from read_answers(own | {"scores": [score for score in scores if not of(score)]}, wanted, found, place)
+    yield from read_answers(own | {"scores": [score for score in scores if not of(score)]}, wanted, found, place, rated)
     above = {key: trace.get(key) for key in ("userId", "user_id", "sessionId", "session_id") if trace.get(key)}
     for each in observations:
         if not isinstance(each, Mapping):
             continue
         theirs = [score for score in scores if of(score) == each.get("id")]
         if theirs:
-            yield from read_answers({**above, **each, "scores": theirs}, wanted, found, place)
+            yield from read_answers({**above, **each, "scores": theirs}, wanted, found, place, rated)
 
 
 def _ids(fields: Mapping[str, Any], given: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
