@@ -66,7 +66,7 @@ def convert(
     done = conversion.convert(
         given, stage, to, out, keep=keep or (), skip_bad=skip_bad, skip_unfit=skip_unfit, force=force
     )
-    _result(done.path, [*note, *conversion.report(done)], done.as_json(), as_json)
+    print_result(done.path, [*note, *conversion.report(done)], done.as_json(), as_json)
 
 
 def mix(
@@ -98,7 +98,7 @@ def mix(
 
     data, share_out = asked_mixture(sources, rows=rows, temperature=temperature, counts=counts, repeat=repeat)
     done = mixing.mix(data, out, share_out, seed=seed or 0, force=force)
-    _result(done.path, mixing.report(done), done.as_json(), as_json)
+    print_result(done.path, mixing.report(done), done.as_json(), as_json)
 
 
 def split(
@@ -133,7 +133,7 @@ def split(
     done = splitting.split(given, stage, out, shares, by=by, suffix=suffix, seed=seed or 0, force=force)
     document = {"stage": stage, "parts": [part.as_json() for part in done]}
     paths = "\n".join(part.path for part in done)
-    _result(paths, [*note, *splitting.report(done)], document, as_json)
+    print_result(paths, [*note, *splitting.report(done)], document, as_json)
 
 
 def sample(
@@ -176,7 +176,7 @@ def sample(
     said = [f"{value}: {number:,}" for value, number in list(taken.items())[:20]]
     more = [f"and {len(taken) - 20:,} more values"] if len(taken) > 20 else []
     document = {"path": str(out), "rows": count, "how": kind, "per": taken or None}
-    _result(str(out), [f"took {count:,} rows: {kind}", *said, *more], document, as_json)
+    print_result(str(out), [f"took {count:,} rows: {kind}", *said, *more], document, as_json)
 
 
 def _stage(stage: str | None, source: Source) -> tuple[str, list[str]]:
@@ -214,7 +214,7 @@ def _source(
     )
 
 
-def _result(path: str, report: list[str], document: dict[str, Any], as_json: bool) -> None:
+def print_result(path: str, report: list[str], document: dict[str, Any], as_json: bool) -> None:
     """What was written, on stdout; what there is to say about it, on stderr."""
     _say(report)
     print(json.dumps(document, indent=2, ensure_ascii=False) if as_json else path)

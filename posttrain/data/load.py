@@ -16,10 +16,11 @@ from posttrain.data.files import shown
 from posttrain.data.identity import digest_of
 from posttrain.data.mixture import draw, random_state, recipe_rows
 from posttrain.data.records import RECORD_OF_STAGE, Feedback, Problem, Record
-from posttrain.data.split import hold_out, refuse_overlap
+from posttrain.data.split import hold_out, join_groups, refuse_overlap
 from posttrain.data.stream import Stream, Streamed
 from posttrain.data.view import Records, content_keys, open_stored, prompt_keys
 from posttrain.errors import UserError
+from posttrain.recipe.schema import Fraction
 
 if TYPE_CHECKING:
     from posttrain.recipe.schema import Data, Source
@@ -59,7 +60,8 @@ def load_data(
     notes: list[str] = []
     dev_sources = data.dev if isinstance(data.dev, list) else []
     sources = {"train": data.train, "dev": dev_sources, "unseen": data.unseen, "problems": data.problems}
-    fraction = None if data.dev is None or isinstance(data.dev, list) else data.dev.fraction
+    share = data.dev if isinstance(data.dev, Fraction) else None
+    fraction = share.fraction if share else None
     with_train = "train" in parts or ("dev" in parts and fraction is not None)
     found: dict[str, Any] = {
         part: _read_part(part, listed, data, "rlvr" if part == "problems" else stage, seed, notes, place)
@@ -68,12 +70,13 @@ def load_data(
     }
     if train := found.get("train"):
         train = train.take(_shuffled(len(train), seed))
-        if fraction is not None:
-            held = np.array(hold_out(prompt_keys(train).tolist(), fraction, seed, where=place("data.dev")))
+        if share is not None and fraction is not None:
+            keys = _split_keys(train, share.by, place("data.dev"))
+            held = np.array(hold_out(keys, fraction, seed, where=place("data.dev")))
             found["dev"] = _each_once(train.take(np.flatnonzero(held)))
             train = train.take(np.flatnonzero(~held))
             total = len(train) + len(found["dev"])
-            notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by prompt")
+            notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by {share.by or 'prompt'}")
         found["train"] = train
         apart = ("unseen", "problems") if fraction is not None else ("dev", "unseen", "problems")
         refuse_overlap(train, {part: found.get(part, ()) for part in apart}, place)
@@ -97,6 +100,17 @@ def _stream(data: Data, stage: str, seed: int, found: dict[str, Records], place:
         asked = records.record_type is Problem
         held_out.update((prompt_keys if asked else content_keys)(records).tolist())
     return Stream(sources, stage, data.system, data.bad_rows == "skip", seed, frozenset(held_out))
+
+
+def _split_keys(train: Records, by: str | None, where: str) -> list[bytes]:
+    """What keeps rows together when some are held out: their prompt, and the column `by` where it is given."""
+    prompts = prompt_keys(train).tolist()
+    if by is None:
+        return prompts
+    groups = train.column("group")
+    if not any(groups):
+        raise UserError(f"no training row has a column {by!r} to split by", where=where, fix="Leave `by` out.")
+    return join_groups(prompts, groups)
 
 
 def _shuffled(count: int, seed: int) -> list[int]:
@@ -130,6 +144,7 @@ def _read_part(
             skip_bad=data.bad_rows == "skip",
             where=where,
             format_where=place(f"data.{part}[{index}].format"),
+            group=data.dev.by if part == "train" and isinstance(data.dev, Fraction) else None,
         )
         names.append(f"{part}: {shown(source.path)}")
         notes += _notes_on_source(names[-1], converted.counts, converted.title)

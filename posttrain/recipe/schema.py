@@ -128,6 +128,11 @@ class Fraction(Section):
     """A held-out share of the training rows."""
 
     fraction: float = Field(gt=0, lt=1, description="This share of the rows is held out.")
+    by: str | None = Field(
+        default=None,
+        description="A column, such as user or conversation: rows that share its value, or a prompt, are all on one "
+        "side; absent: the prompt alone.",
+    )
 
 
 class SystemPrompt(Section):

@@ -144,7 +144,7 @@ def _prompts(recipe: Recipe, tokenizer: Any, records: Any) -> tuple[list[Problem
 
 def _balance(recipe: Recipe, arguments: Any, labels: Sequence[bool]) -> None:
     """Set KTO's label weights from the label counts, unless the recipe has weights of its own."""
-    from posttrain.stages.kto import label_weights
+    from posttrain.data.balance import label_weights
 
     up = sum(labels)
     down = len(labels) - up
