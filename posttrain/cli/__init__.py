@@ -40,6 +40,7 @@ app.command("runs")(stages.runs)
 data_app = typer.Typer(help="Look at rows, and shape them.", no_args_is_help=True, rich_markup_mode=None)
 data_app.command("formats")(data.formats)
 data_app.command("show")(data.show)
+data_app.command("stats")(data.stats)
 app.add_typer(data_app, name="data")
 
 recipe_app = typer.Typer(
