@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-# UTF-8 read as Windows-1252 or Latin-1: é becomes Ã©, ’ becomes â€™.
+# UTF-8 read as Windows-1252 or Latin-1: é becomes Ã©, a curly quote â€™.
 _MOJIBAKE = re.compile("Ã[\u0080-\u00bf]|Â[\u0080-\u00bf]|â€[\u0080-\u00bf\u0153\u2122\u201c\u201d\u2018\u2019\u2026]")
 _HTML = re.compile(r"</?(?:div|span|p|br|a|table|tr|td|ul|ol|li|script|html|body|font)(?:\s[^<>]*)?/?>", re.I)
 _REFUSAL = re.compile(
-    r"\bas an ai\b(?: language model| assistant|,)|\bi(?:['’]m| am) (?:just )?an ai\b"
-    r"|\bi(?:['’]m| am) sorry,? but (?:i|as an ai)\b.{0,20}(?:can['’]?t|cannot|unable|not able)"
-    r"|\bi (?:cannot|can['’]t|am unable to|am not able to) (?:assist|help|comply|fulfil)",
+    r"\bas an ai\b(?: language model| assistant|,)|\bi(?:['\u2019]m| am) (?:just )?an ai\b"
+    r"|\bi(?:['\u2019]m| am) sorry,? but (?:i|as an ai)\b.{0,20}(?:can['\u2019]?t|cannot|unable|not able)"
+    r"|\bi (?:cannot|can['\u2019]t|am unable to|am not able to) (?:assist|help|comply|fulfil)",
     re.I,
 )
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.S)
+
+_LISTED = re.compile(r"\s*(?:[-*\u2022#>|]|\d+[.)]|[\w ]{1,30}:\s)")
 
 CUT_WORDS = 40  # shorter answers often end without a full stop on purpose
 CUT_LINE_WORDS = 8  # and so do short last lines: list items, names, signatures
@@ -39,11 +41,14 @@ def suspicions(answer: str) -> list[str]:
 
 def _ends_mid_sentence(answer: str) -> bool:
     said = answer.rstrip()
-    if said.count("```") % 2:
+    if said.count("```") % 2 and not said.endswith("```"):
         return True
-    if not said or not (said[-1].islower() or said[-1] == ",") or len(said.split()) < CUT_WORDS:
+    words = said.split()
+    if len(words) < CUT_WORDS or not words[-1].rstrip(",").replace("\u2019", "").replace("'", "").isalpha():
         return False
-    return len(said.splitlines()[-1].split()) >= CUT_LINE_WORDS
+    last = said.splitlines()[-1]
+    listed = _LISTED.match(last) or not words[-1][0].islower()  # list items and names need no full stop
+    return not listed and len(last.split()) >= CUT_LINE_WORDS
 
 
 def _repeats(answer: str) -> bool:

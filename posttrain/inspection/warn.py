@@ -8,6 +8,7 @@ from typing import Any
 LOST_SHARE = 0.01  # of rows cut: fewer do no harm that a limit twice as long would be worth
 REPEATED_SHARE = 0.01  # of rows: below, a repeat is like a second epoch over one row in a hundred
 BIAS_FROM = 0.1  # of the share 0.5; pairs of people lean to longer answers by less than this without harm
+LABEL_TOKENS = 8  # trained tokens a row: answers so short are labels, of which one must be wrong
 CONSTANT_SHARE = 0.5  # of one gold answer: always saying it would pass as often
 RARE_LABEL = 0.1  # of thumbs: KTO's weights then exceed 9, and a few rows carry half of the loss
 LEAK_SHARE = 0.2  # of answers in the prompt: choices and extraction tasks hold some of theirs by their nature
@@ -78,6 +79,9 @@ def _wrong(found: dict[str, Any]) -> Iterator[str]:
     if differ and found["stage"] in ("rlvr", "eval") and answers.get("times"):
         yield f"{differ:,} prompts come with different gold answers: one of them is graded wrongly; keep the right one"
 
+    if differ and found["stage"] == "sft" and "trained" in found and found["trained"]["mean"] < LABEL_TOKENS:
+        yield f"{differ:,} prompts come with different short answers: if they are labels, keep the right one of each"
+
 
 def _skewed(found: dict[str, Any]) -> Iterator[str]:
     bias = found.get("length_bias")
@@ -102,14 +106,14 @@ def _costly(found: dict[str, Any]) -> Iterator[str]:
     cut = found.get("truncation")
     if cut and cut["rows"] > LOST_SHARE * found["counted"] and found["stage"] not in ("rlvr", "eval"):
         yield (
-            f"{_rows(cut['rows'])} ({cut['rows'] / found['counted']:.1%}) are longer than {cut['max_length']:,} tokens: "
-            f"train.max_length: {cut['max_length_for_99_percent']} keeps 99% whole"
+            f"{_rows(cut['rows'])} ({cut['rows'] / found['counted']:.1%}) are longer than "
+            f"{cut['max_length']:,} tokens: train.max_length: {cut['max_length_for_99_percent']} keeps 99% whole"
         )
     exact, normalised = found["duplicates"]["exact"], found["duplicates"]["normalised"]
     if normalised > REPEATED_SHARE * found["counted"]:
         yield (
-            f"{_rows(normalised)} ({normalised / found['counted']:.1%}) repeat an earlier one, {exact:,} of them exactly: "
-            "they weigh double; `posttrain data dedup` removes them"
+            f"{_rows(normalised)} ({normalised / found['counted']:.1%}) repeat an earlier one, "
+            f"{exact:,} of them exactly: they weigh double; `posttrain data dedup` removes them"
         )
 
 
