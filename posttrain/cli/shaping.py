@@ -61,12 +61,12 @@ def convert(
     """
     from posttrain.curation import convert as conversion
 
-    given = _source(source, columns, format, subset, split, revision)
-    stage, note = _stage(stage, given)
+    given = source_of(source, columns, format, subset, split, revision)
+    stage, note = stage_of(stage, given)
     done = conversion.convert(
         given, stage, to, out, keep=keep or (), skip_bad=skip_bad, skip_unfit=skip_unfit, force=force
     )
-    _result(done.path, [*note, *conversion.report(done)], done.as_json(), as_json)
+    print_result(done.path, [*note, *conversion.report(done)], done.as_json(), as_json)
 
 
 def mix(
@@ -98,7 +98,7 @@ def mix(
 
     data, share_out = asked_mixture(sources, rows=rows, temperature=temperature, counts=counts, repeat=repeat)
     done = mixing.mix(data, out, share_out, seed=seed or 0, force=force)
-    _result(done.path, mixing.report(done), done.as_json(), as_json)
+    print_result(done.path, mixing.report(done), done.as_json(), as_json)
 
 
 def split(
@@ -128,12 +128,12 @@ def split(
     from posttrain.curation import split as splitting
 
     shares = splitting.parse_parts(parts)
-    given = _source(source, columns, format, subset, split, revision)
-    stage, note = _stage(stage, given)
+    given = source_of(source, columns, format, subset, split, revision)
+    stage, note = stage_of(stage, given)
     done = splitting.split(given, stage, out, shares, by=by, suffix=suffix, seed=seed or 0, force=force)
     document = {"stage": stage, "parts": [part.as_json() for part in done]}
     paths = "\n".join(part.path for part in done)
-    _result(paths, [*note, *splitting.report(done)], document, as_json)
+    print_result(paths, [*note, *splitting.report(done)], document, as_json)
 
 
 def sample(
@@ -170,16 +170,16 @@ def sample(
         raise UserError(f"{' and '.join(options)} are different samples", where=options[1], fix="Give one of them.")
     if equal and per is None:
         raise UserError("goes with --per COLUMN", where="--equal", fix="Name the column.")
-    given = _source(source, columns, None, subset, split, revision)
+    given = source_of(source, columns, None, subset, split, revision)
     kind = how[0] if how else "random"
     taken = sampling.sample(given, count, out, how=kind, per=per, equal=equal, seed=seed or 0, force=force)
     said = [f"{value}: {number:,}" for value, number in list(taken.items())[:20]]
     more = [f"and {len(taken) - 20:,} more values"] if len(taken) > 20 else []
     document = {"path": str(out), "rows": count, "how": kind, "per": taken or None}
-    _result(str(out), [f"took {count:,} rows: {kind}", *said, *more], document, as_json)
+    print_result(str(out), [f"took {count:,} rows: {kind}", *said, *more], document, as_json)
 
 
-def _stage(stage: str | None, source: Source) -> tuple[str, list[str]]:
+def stage_of(stage: str | None, source: Source) -> tuple[str, list[str]]:
     """What the source's rows are for, and a line that says so where it was found from their columns."""
     from posttrain.data.formats import FORMATS
     from posttrain.errors import did_you_mean
@@ -193,7 +193,7 @@ def _stage(stage: str | None, source: Source) -> tuple[str, list[str]]:
     return stage, []
 
 
-def _source(
+def source_of(
     path: str,
     columns: list[str] | None = None,
     format: str | None = None,
@@ -214,7 +214,7 @@ def _source(
     )
 
 
-def _result(path: str, report: list[str], document: dict[str, Any], as_json: bool) -> None:
+def print_result(path: str, report: list[str], document: dict[str, Any], as_json: bool) -> None:
     """What was written, on stdout; what there is to say about it, on stderr."""
     _say(report)
     print(json.dumps(document, indent=2, ensure_ascii=False) if as_json else path)

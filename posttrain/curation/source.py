@@ -13,7 +13,8 @@ import numpy as np
 from posttrain.curation.write import encode
 from posttrain.data.chunks import Chunk, Placed, chunks_of, rows_of
 from posttrain.data.files import files_of, is_hub_id, shown
-from posttrain.data.formats import rename_columns
+from posttrain.data.formats import choose_format, rename_columns
+from posttrain.data.records import Record
 from posttrain.data.text_rows import BOM
 from posttrain.errors import UserError
 from posttrain.progress import progress
@@ -47,6 +48,15 @@ def each_row(source: Source, label: str | None = None) -> Iterator[Iterator[Plac
     """Give ``(row, place)`` of each row of `source`, as `each_chunk` does."""
     with each_chunk(source, label) as chunks:
         yield (placed for chunk in chunks for placed in rows_of(chunk))
+
+
+def records_of(chunk: Chunk, source: Source, stage: str) -> Iterator[Record]:
+    """Yield the record of each row of a chunk of `source`, read for `stage`. Raises UserError."""
+    format = None
+    for raw, place in rows_of(chunk):
+        row = rename_columns(raw, source.columns, place)
+        format = format or choose_format(row, stage, source.format, place, "--format")
+        yield format.read(row, place)
 
 
 def name_of(source: Source) -> str:

@@ -28,7 +28,7 @@ from posttrain.data.usable import why_unusable
 from posttrain.data.workers import in_order
 from posttrain.errors import UserError
 from posttrain.progress import progress
-from posttrain.recipe.schema import Source
+from posttrain.recipe.schema import Source, SystemPrompt
 
 RECORDS = "records.arrow"
 ABOUT = "about.json"
@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
         "prompt": pa.binary(32),
         "asked": pa.list_(pa.binary(32)),
         "label": pa.bool_(),
+        "group": pa.string(),
     }
 )
 
@@ -55,8 +56,9 @@ class Reading:
     stage: str
     format: str
     columns: dict[str, str]
-    system: str | None
+    system: str | SystemPrompt | None
     skip_bad: bool
+    group: str | None = None
 
 
 @dataclass
@@ -86,10 +88,18 @@ class Converted:
 
 
 def convert_source(
-    source: Source, stage: str, *, system: str | None, skip_bad: bool, where: str, format_where: str
+    source: Source,
+    stage: str,
+    *,
+    system: str | SystemPrompt | None,
+    skip_bad: bool,
+    where: str,
+    format_where: str,
+    group: str | None = None,
 ) -> Converted:
     """Convert the source, or find it converted: nothing that has a part in a record has changed since.
 
+    `group` is a column whose value is kept beside each record, as text, and is no part of it.
     Raises UserError at `where` for a source that cannot be had, at `format_where` for an unknown format, and at
     the row's place for one that cannot be read, unless `skip_bad`.
     """
@@ -97,14 +107,14 @@ def convert_source(
     (row, place), chunks = _first_row(chunks, source, skip_bad, where)
     format = choose_format(row, stage, source.format, place, format_where)
     name = next(key for key, each in FORMATS[stage].items() if each is format)
-    reading = Reading(stage, name, source.columns, system, skip_bad)
+    reading = Reading(stage, name, source.columns, system, skip_bad, group)
     files = [] if is_hub_id(source.path) else files_of(source.path, where)
     content = [file_digest(file.path) for file in files] or [
         hub_digest(source.path, source.subset, source.split, source.revision, where)
     ]
     label = f"reading {shown(source.path)}, MB"
     size = sum(file.path.stat().st_size for file in files)
-    key = {"reading": asdict(reading), "content": content}
+    key = {"reading": repr(reading), "content": content}
     entry = cached("records", key, lambda into: _convert(chunks, reading, into, label, size))
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
     names = [file.name for file in files] or [f"{source.path}[{source.split}]"]
@@ -165,9 +175,10 @@ def _convert_chunk(task: tuple[Chunk, Reading]) -> tuple[pa.RecordBatch, Counts,
             raise error
         counts.add(Counts(rows=1, bad=1, bad_examples=[str(error).splitlines()[0]]))
 
-    for row, place in rows_of(chunk, bad):
+    for raw, place in rows_of(chunk, bad):
         try:
-            record = with_system(read(rename_columns(row, reading.columns, place), place), reading.system)
+            row = rename_columns(raw, reading.columns, place)
+            record = with_system(read(row, place), reading.system)
             text = _encode(record)
             _refuse_half_characters(text, place)
         except UserError as error:
@@ -186,10 +197,16 @@ def _convert_chunk(task: tuple[Chunk, Reading]) -> tuple[pa.RecordBatch, Counts,
             prompt,
             asked,
             getattr(record, "label", None),
+            _group(row, reading.group),
         )
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     return pa.record_batch(columns, schema=SCHEMA), counts, chunk.position
+
+
+def _group(row: dict[str, Any], column: str | None) -> str | None:
+    value = row.get(column) if column else None
+    return None if value in (None, "") else str(value)
 
 
 def _refuse_half_characters(text: str, place: str) -> None:

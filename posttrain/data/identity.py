@@ -19,7 +19,7 @@ def content_key(record: Record) -> bytes:
 
 def prompt_key(record: Record) -> bytes:
     """A digest of the record's prompt: of a chat, what comes before its first assistant turn."""
-    return _digest(_prompt(record))
+    return _digest(prompt_turns(record))
 
 
 def asked_keys(record: Record) -> list[bytes]:
@@ -48,7 +48,7 @@ def digest_of(parts: Mapping[str, Any]) -> str:
     return total.hexdigest()
 
 
-def _prompt(record: Record) -> list[Message]:
+def prompt_turns(record: Record) -> list[Message]:
     """The turns before the answer, without the system prompt: it is asked the same under another one."""
     turns = _turns(record)
     if not isinstance(record, Chat):

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import numpy as np
 from posttrain.data.convert import Counts, convert_source
 from posttrain.data.files import shown
 from posttrain.data.identity import digest_of
+from posttrain.data.mixture import draw, random_state, recipe_rows
 from posttrain.data.records import RECORD_OF_STAGE, Feedback, Problem, Record
-from posttrain.data.split import hold_out, refuse_overlap
+from posttrain.data.split import hold_out, join_groups, refuse_overlap
 from posttrain.data.stream import Stream, Streamed
 from posttrain.data.view import Records, content_keys, open_stored, prompt_keys
 from posttrain.errors import UserError
+from posttrain.recipe.schema import Fraction
 
 if TYPE_CHECKING:
     from posttrain.recipe.schema import Data, Source
@@ -57,7 +60,8 @@ def load_data(
     notes: list[str] = []
     dev_sources = data.dev if isinstance(data.dev, list) else []
     sources = {"train": data.train, "dev": dev_sources, "unseen": data.unseen, "problems": data.problems}
-    fraction = None if data.dev is None or isinstance(data.dev, list) else data.dev.fraction
+    share = data.dev if isinstance(data.dev, Fraction) else None
+    fraction = share.fraction if share else None
     with_train = "train" in parts or ("dev" in parts and fraction is not None)
     found: dict[str, Any] = {
         part: _read_part(part, listed, data, "rlvr" if part == "problems" else stage, seed, notes, place)
@@ -66,12 +70,13 @@ def load_data(
     }
     if train := found.get("train"):
         train = train.take(_shuffled(len(train), seed))
-        if fraction is not None:
-            held = np.array(hold_out(prompt_keys(train).tolist(), fraction, seed, where=place("data.dev")))
+        if share is not None and fraction is not None:
+            keys = _split_keys(train, share.by, place("data.dev"))
+            held = np.array(hold_out(keys, fraction, seed, where=place("data.dev")))
             found["dev"] = _each_once(train.take(np.flatnonzero(held)))
             train = train.take(np.flatnonzero(~held))
             total = len(train) + len(found["dev"])
-            notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by prompt")
+            notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by {share.by or 'prompt'}")
         found["train"] = train
         apart = ("unseen", "problems") if fraction is not None else ("dev", "unseen", "problems")
         refuse_overlap(train, {part: found.get(part, ()) for part in apart}, place)
@@ -97,6 +102,17 @@ def _stream(data: Data, stage: str, seed: int, found: dict[str, Records], place:
     return Stream(sources, stage, data.system, data.bad_rows == "skip", seed, frozenset(held_out))
 
 
+def _split_keys(train: Records, by: str | None, where: str) -> list[bytes]:
+    """What keeps rows together when some are held out: their prompt, and the column `by` where it is given."""
+    prompts = prompt_keys(train).tolist()
+    if by is None:
+        return prompts
+    groups = train.column("group")
+    if not any(groups):
+        raise UserError(f"no training row has a column {by!r} to split by", where=where, fix="Leave `by` out.")
+    return join_groups(prompts, groups)
+
+
 def _shuffled(count: int, seed: int) -> list[int]:
     order = list(range(count))
     random.Random(seed).shuffle(order)
@@ -118,7 +134,7 @@ def _read_part(
     notes: list[str],
     place: Callable[[str], str],
 ) -> Records:
-    stored, order, rows = [], [], 0
+    stored, names, kept = [], [], []
     for index, source in enumerate(sources):
         where = place(f"data.{part}[{index}].path")
         converted = convert_source(
@@ -128,19 +144,39 @@ def _read_part(
             skip_bad=data.bad_rows == "skip",
             where=where,
             format_where=place(f"data.{part}[{index}].format"),
+            group=data.dev.by if part == "train" and isinstance(data.dev, Fraction) else None,
         )
-        name = f"{part}: {shown(source.path)}"
-        notes += _notes_on_source(name, converted.counts, converted.title)
+        names.append(f"{part}: {shown(source.path)}")
+        notes += _notes_on_source(names[-1], converted.counts, converted.title)
         stored.append(open_stored(converted.path, converted.names))
-        kept = sum(batch.num_rows for batch in stored[-1].batches)
-        if not kept:
+        kept.append(sum(batch.num_rows for batch in stored[-1].batches))
+        if not kept[-1]:
             raise UserError(_nothing_usable(converted.counts), where=where)
-        taken = _sample(kept, source, random.Random(f"{seed} {part} {index}"))
-        if len(taken) != kept:
-            notes.append(f"{name}: took {len(taken):,} of {kept:,}")
-        order += [rows + number for number in taken]
-        rows += kept
+    mixed = part == "train" and (data.mix is not None or any(source.share is not None for source in sources))
+    if mixed:
+        taken = _mixture(kept, data, seed, names, place)
+    else:
+        rngs = [random.Random(f"{seed} {part} {index}") for index in range(len(sources))]
+        taken = [_sample(*each) for each in zip(kept, sources, rngs, strict=True)]
+    order: list[int] = []
+    for first, name, of_source, count in zip(accumulate([0, *kept]), names, taken, kept, strict=False):
+        order += [first + number for number in of_source]
+        if mixed or len(of_source) != count:
+            repeats = len(of_source) - len(set(of_source))
+            again = f", {repeats:,} of these once more" if mixed and repeats else ""
+            notes.append(f"{name}: took {len(of_source):,} of {count:,}{again}")
     return Records(RECORD_OF_STAGE[stage], stored, order)
+
+
+def _mixture(kept: list[int], data: Data, seed: int, names: list[str], place: Callable[[str], str]) -> list[list[int]]:
+    """The row numbers that each training source gives to the recipe's mixture."""
+    pools = [min(count, source.limit or count) for count, source in zip(kept, data.train, strict=True)]
+    taken = []
+    for index, wanted in enumerate(recipe_rows(pools, data, names, place)):
+        rng = random_state(seed, "train", index)
+        pool = draw(kept[index], pools[index], rng)
+        taken.append(pool[draw(len(pool), wanted, rng)].tolist())
+    return taken
 
 
 def _notes_on_source(name: str, counts: Counts, title: str) -> list[str]:

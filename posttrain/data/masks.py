@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.records import Chat, Message
+from posttrain.data.skeleton import Skeleton, Span, learn, shape_of
 from posttrain.data.template import (
     FIX,
     Turns,
     check_answer,
     check_context,
+    check_thought,
+    check_tools,
     common_prefix,
     render,
+    with_thoughts,
     without_answer,
 )
+from posttrain.data.thinking import DEFAULT, VARIABLES, Thinking
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Span = tuple[int, int]
 
 _MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 IGNORED = -100  # the label that torch's cross-entropy leaves out
@@ -37,10 +41,28 @@ def trained_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) 
 
     Each span is verified to hold the turn's words and the token that ends it. Raises UserError at the row.
     """
+    chat = replace(chat, messages=with_thoughts(chat.messages, turns))
+    shape = shape_of(chat, turns)
+    if shape is None:
+        return searched_spans(tokenizer, chat, turns)
+    if shape not in turns.skeletons:
+        turns.skeletons[shape] = learn(chat, turns, lambda other: searched_spans(tokenizer, other, turns))
+    skeleton: Skeleton | None = turns.skeletons[shape]
+    if skeleton is not None:
+        text = render(tokenizer, chat.messages, thinking=turns.thinking, place=chat.place)
+        spans = skeleton.spans_in(text, chat.messages)
+        if spans is not None:
+            return text, spans
+    return searched_spans(tokenizer, chat, turns)
+
+
+def searched_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) -> tuple[str, list[Span]]:
+    """The same as `trained_spans`, by rendering parts of the conversation: slow, and right for any row."""
     marked = _marked_spans(tokenizer, chat, turns)
     if marked is not None:
         return marked
-    text = render(tokenizer, chat.messages, chat.tools, place=chat.place)
+    text = render(tokenizer, chat.messages, chat.tools, thinking=turns.thinking, place=chat.place)
+    check_tools(text, chat.tools, turns, chat.place)
     check_context(text, chat.messages, chat.place)
     spans = []
     for index, message in enumerate(chat.messages):
@@ -48,6 +70,8 @@ def trained_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) 
             continue
         span = _span(tokenizer, chat, index, text, turns)
         check_answer(text[slice(*span)], message, turns, chat.place)
+        if index == len(chat.messages) - 1:
+            check_thought(text[slice(*span)], message, chat.place)
         spans.append(span)
     return text, spans
 
@@ -70,21 +94,31 @@ def _marked_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) 
         return None
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    special: dict[str, Any] = dict(tokenizer.special_tokens_map)
+    variables: dict[str, Any] = {**tokenizer.special_tokens_map, **VARIABLES[turns.thinking]}
     tools: Any = chat.tools
     try:
         rendered: Any = render_jinja_template(
-            [chat.messages], tools, chat_template=template, return_assistant_tokens_mask=True, **special
+            [chat.messages], tools, chat_template=template, return_assistant_tokens_mask=True, **variables
         )
     except Exception:  # said again, with its place, by the plain rendering
         return None
     text: str = rendered[0][0]
-    spans: list[Span] = [(start, end) for start, end in rendered[1][0] if start < end]
+    marks = ((start, end) for start, end in rendered[1][0] if start < end)
+    spans: list[Span] = [(_after_header(text, start, turns.header), end) for start, end in marks]
     said = [message for message in chat.messages if message["role"] == "assistant"]
     if len(said) != len(spans) or not _covers(text, spans, said, turns, chat.place):
         return None
+    check_tools(text, chat.tools, turns, chat.place)
     check_context(text, chat.messages, chat.place)
+    if chat.messages[-1]["role"] == "assistant" and chat.messages[-1].get("weight", 1):
+        check_thought(text[slice(*spans[-1])], chat.messages[-1], chat.place)
     return text, [span for span, message in zip(spans, said, strict=True) if message.get("weight", 1)]
+
+
+def _after_header(text: str, start: int, header: str) -> int:
+    """`start`, or the end of the generation prompt that stands across it or after it: the model never writes that."""
+    at = text.rfind(header, max(0, start - len(header)), start + len(header)) if header else -1
+    return max(start, at + len(header)) if at >= 0 else start
 
 
 def _covers(text: str, spans: list[Span], said: list[Message], turns: Turns, place: str) -> bool:
@@ -97,25 +131,51 @@ def _covers(text: str, spans: list[Span], said: list[Message], turns: Turns, pla
 
 
 def _span(tokenizer: PreTrainedTokenizerBase, chat: Chat, index: int, text: str, turns: Turns) -> Span:
-    start, end = _start(tokenizer, chat, index, text), _end(tokenizer, chat, index, text)
+    start, end = _start(tokenizer, chat, index, text, turns), _end(tokenizer, chat, index, text, turns)
     if start is not None and end is not None:
         return start, end
     return _span_by_difference(tokenizer, chat, index, text, turns, start, end)
 
 
-def _start(tokenizer: PreTrainedTokenizerBase, chat: Chat, index: int, text: str) -> int | None:
+def _start(tokenizer: PreTrainedTokenizerBase, chat: Chat, index: int, text: str, turns: Turns) -> int | None:
     """Where the generation prompt before the turn ends, if the text begins with it."""
     if index == 0:
         return None
-    before = render(tokenizer, chat.messages[:index], chat.tools, add_generation_prompt=True, place=chat.place)
+    before = _prompt(tokenizer, chat, chat.messages[:index], turns.thinking)
     return len(before) if text.startswith(before) else None
 
 
-def _end(tokenizer: PreTrainedTokenizerBase, chat: Chat, index: int, text: str) -> int | None:
+def _prompt(tokenizer: PreTrainedTokenizerBase, chat: Chat, messages: list[Message], thinking: Thinking) -> str:
+    return render(tokenizer, messages, chat.tools, add_generation_prompt=True, thinking=thinking, place=chat.place)
+
+
+def _start_after_words(
+    tokenizer: PreTrainedTokenizerBase, chat: Chat, index: int, text: str, turns: Turns
+) -> int | None:
+    """Where the generation prompt ends that follows the words of the message before the turn.
+
+    Needed where the text does not begin with the prompt: an earlier turn is written differently in it.
+    """
+    if index == 0:
+        return None
+    messages = list(chat.messages)
+    messages[index - 1] = without_answer(messages[index - 1])
+    other = render(tokenizer, messages, chat.tools, thinking=turns.thinking, place=chat.place)
+    said = len(text) - common_prefix(text[::-1], other[::-1])
+    for thinking in dict.fromkeys((turns.thinking, DEFAULT)):
+        before = _prompt(tokenizer, chat, chat.messages[:index], thinking)
+        changed = _prompt(tokenizer, chat, messages[:index], thinking)
+        tail = before[len(before) - common_prefix(before[::-1], changed[::-1]) :]
+        if other != text and before != changed and tail and text.startswith(tail, said):
+            return said + len(tail)
+    return None
+
+
+def _end(tokenizer: PreTrainedTokenizerBase, chat: Chat, index: int, text: str, turns: Turns) -> int | None:
     """Where the conversation up to the turn ends, if the text begins with it."""
     if index == len(chat.messages) - 1:
         return len(text)
-    upto = render(tokenizer, chat.messages[: index + 1], chat.tools, place=chat.place)
+    upto = render(tokenizer, chat.messages[: index + 1], chat.tools, thinking=turns.thinking, place=chat.place)
     return len(upto) if text.startswith(upto) else None
 
 
@@ -134,9 +194,11 @@ def _span_by_difference(
     """
     messages = list(chat.messages)
     messages[index] = without_answer(messages[index])
-    other = render(tokenizer, messages, chat.tools, place=chat.place)
+    other = render(tokenizer, messages, chat.tools, thinking=turns.thinking, place=chat.place)
     if other == text:
         raise UserError(f"the chat template leaves out turn {index + 1}", where=chat.place, fix=FIX)
+    if start is None:
+        start = _start_after_words(tokenizer, chat, index, text, turns)
     if start is None:
         changes = common_prefix(text, other)
         header = text.rfind(turns.header, 0, changes) if turns.header else -1

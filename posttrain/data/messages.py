@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from posttrain.data.records import Message
+from posttrain.data.thinking import REASONING
 from posttrain.errors import UserError, did_you_mean
 
 # Templates know `system`; few know OpenAI's newer `developer`, and the others would drop the turn unsaid.
@@ -23,7 +24,6 @@ ROLES = {
     "observation": "tool",
     "function_call": "function_call",
 }
-REASONING = ("reasoning_content", "reasoning", "thinking")
 _KEPT = ("name", "tool_call_id", *REASONING)
 
 

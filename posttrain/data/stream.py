@@ -23,7 +23,7 @@ from posttrain.data.records import Record
 from posttrain.data.system import with_system
 from posttrain.data.usable import why_unusable
 from posttrain.errors import UserError
-from posttrain.recipe.schema import Source
+from posttrain.recipe.schema import Source, SystemPrompt
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -56,7 +56,7 @@ class Stream:
 
     sources: list[Streamed]
     stage: str
-    system: str | None
+    system: str | SystemPrompt | None
     skip_bad: bool
     seed: int
     held_out: frozenset[bytes]

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.length import TooLong, cut, kept_part, trains
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem
-from posttrain.data.template import Tools, Turns, check_answer, check_context, probe_turns, render
+from posttrain.data.template import (
+    Tools,
+    Turns,
+    check_answer,
+    check_context,
+    check_thought,
+    check_tools,
+    probe_turns,
+    render,
+    with_thoughts,
+)
+from posttrain.data.thinking import DEFAULT, Thinking, TrainedTurns, last_turn_only, one_row_a_thought
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,32 +87,48 @@ def tokenize_chats(
     *,
     max_length: int | None,
     too_long: TooLong = "keep_start",
+    trained_turns: TrainedTurns = "all",
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``input_ids`` and ``labels``, of equal length; labels are -100 outside the trained tokens.
 
     What becomes of a row longer than `max_length` says `too_long`; a row is left out where no trained token remains.
+    With `thinking` keep, a conversation with thoughts before its last turn is split into a row for each trained turn.
     Raises UserError for a row whose trained part cannot be found.
     """
-    turns = probe_turns(tokenizer)
-    rendered = [trained_spans(tokenizer, record, turns) for record in records]
+    turns = probe_turns(tokenizer, thinking)
+    chats = [
+        (index, chat) for index, record in enumerate(records) for chat in _as_trained(record, trained_turns, thinking)
+    ]
+    rendered = [trained_spans(tokenizer, chat, turns) for _, chat in chats]
     tokens = _tokens_and_labels(tokenizer, [text for text, _ in rendered], [spans for _, spans in rendered])
     rows, dropped, truncated, split, pieces = [], Counter[str](), 0, 0, 0
-    for index, (ids, labels) in enumerate(tokens):
-        long = max_length is not None and len(ids) > max_length
-        if long and too_long == "drop":
-            dropped[TOO_LONG] += 1
-            continue
-        parts = cut(ids, labels, max_length, too_long)
-        found = [{"index": index, "input_ids": ids, "labels": own} for ids, own in parts if trains(own)]
+    for index, group in groupby(zip(chats, tokens, strict=True), key=lambda pair: pair[0][0]):
+        found: list[dict[str, Any]] = []
+        long = left_out = False
+        for _, (ids, labels) in group:
+            too_many = max_length is not None and len(ids) > max_length
+            long |= too_many
+            if too_many and too_long == "drop":
+                left_out = True
+                continue
+            parts = cut(ids, labels, max_length, too_long)
+            found += [{"index": index, "input_ids": part, "labels": own} for part, own in parts if trains(own)]
         if not found:
-            dropped[NO_TRAINED_TOKEN] += 1
+            dropped[TOO_LONG if left_out else NO_TRAINED_TOKEN] += 1
         elif len(found) > 1:
             split += 1
             pieces += len(found)
         else:
             truncated += long
         rows += found
-    return Tokenized(rows, len(records), dropped, truncated=truncated, split=split, pieces=pieces)
+    return Tokenized(rows, len(chats), dropped, truncated=truncated, split=split, pieces=pieces)
+
+
+def _as_trained(record: Chat, trained_turns: TrainedTurns, thinking: Thinking) -> list[Chat]:
+    """The conversations to train of one record: mostly itself."""
+    chat = last_turn_only(record) if trained_turns == "last" else record
+    return list(one_row_a_thought([chat])) if thinking == "keep" else [chat]
 
 
 def tokenize_preferences(
@@ -109,6 +137,7 @@ def tokenize_preferences(
     *,
     max_length: int | None,
     too_long: TooLong = "keep_start",
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``, whole: TRL's collator cuts each answer with its
     prompt to `max_length`, as its ``truncation_mode`` says.
@@ -116,10 +145,10 @@ def tokenize_preferences(
     Left out are rows that would teach nothing then: the prompt alone fills `max_length`, or nothing that differs
     is left of the two answers. With `too_long` drop, those with an answer that ends after `max_length` too.
     """
-    turns = probe_turns(tokenizer)
+    turns = probe_turns(tokenizer, thinking)
     texts: list[str] = []
     for record in records:
-        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, record.place))
+        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, turns, record.place))
         for answer in (record.chosen, record.rejected):
             texts.append(_answered_text(tokenizer, record.prompt, answer, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
@@ -150,16 +179,17 @@ def tokenize_feedback(
     *,
     max_length: int | None,
     too_long: TooLong = "keep_start",
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``prompt_ids``, ``completion_ids`` and ``label``; TRL's collator cuts their ends to `max_length`.
 
     Left out are rows whose prompt alone fills `max_length`; with `too_long` drop, all longer ones. With keep_end,
     which TRL has not got for KTO, the rows have lost their beginnings here.
     """
-    turns = probe_turns(tokenizer)
+    turns = probe_turns(tokenizer, thinking)
     texts: list[str] = []
     for record in records:
-        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, record.place))
+        texts.append(_prompt_text(tokenizer, record.prompt, record.tools, turns, record.place))
         texts.append(_answered_text(tokenizer, record.prompt, record.completion, record.tools, turns, record.place))
     ids = iter(_ids(tokenizer, texts))
     rows, dropped, truncated, reshaped = [], Counter[str](), 0, 0
@@ -181,13 +211,18 @@ def tokenize_feedback(
 
 
 def tokenize_problems(
-    records: Sequence[Problem], tokenizer: PreTrainedTokenizerBase, *, max_prompt_tokens: int | None
+    records: Sequence[Problem],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_prompt_tokens: int | None,
+    thinking: Thinking = DEFAULT,
 ) -> Tokenized:
     """Rows of ``prompt_ids``, which end with the generation prompt, and ``index`` into `records`.
 
     Left out are rows whose prompt is longer than `max_prompt_tokens`.
     """
-    texts = [_prompt_text(tokenizer, record.prompt, record.tools, record.place) for record in records]
+    turns = probe_turns(tokenizer, thinking)
+    texts = [_prompt_text(tokenizer, record.prompt, record.tools, turns, record.place) for record in records]
     rows, dropped = [], Counter[str]()
     for index, ids in enumerate(_ids(tokenizer, texts)):
         if max_prompt_tokens is not None and len(ids) > max_prompt_tokens:
@@ -202,9 +237,13 @@ def _fills(prompt_length: int, max_length: int | None, too_long: TooLong) -> boo
     return max_length is not None and too_long != "keep_end" and prompt_length >= max_length
 
 
-def _prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, place: str) -> str:
-    text = render(tokenizer, prompt, tools, add_generation_prompt=True, place=place)
-    check_context(text, prompt, place)
+def _prompt_text(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[Message], tools: Tools, turns: Turns, place: str
+) -> str:
+    messages = with_thoughts(prompt, turns)
+    text = render(tokenizer, messages, tools, add_generation_prompt=True, thinking=turns.thinking, place=place)
+    check_tools(text, tools, turns, place)
+    check_context(text, messages, place)
     return text
 
 
@@ -216,8 +255,11 @@ def _answered_text(
     turns: Turns,
     place: str,
 ) -> str:
-    text = render(tokenizer, prompt + answer, tools, place=place)
-    check_answer(text, answer[-1], turns, place)
+    messages = with_thoughts(prompt + answer, turns)
+    text = render(tokenizer, messages, tools, thinking=turns.thinking, place=place)
+    check_context(text, messages, place)  # some templates write the system turn in a prompt alone
+    check_answer(text, messages[-1], turns, place)
+    check_thought(text, messages[-1], place)
     return text
 
 

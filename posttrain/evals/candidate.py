@@ -88,7 +88,8 @@ def open_candidate(chosen: Candidate, recipe: Recipe) -> Iterator[Opened]:
     tokenizer = load_tokenizer(chosen.source, recipe.model)
 
     def prompts(problems: Sequence[Problem]) -> tuple[list[int], list[Prompt]]:
-        done = tokenize_problems(problems, tokenizer, max_prompt_tokens=recipe.rollout.max_prompt_tokens)
+        longest, thinking = recipe.rollout.max_prompt_tokens, recipe.data.thinking
+        done = tokenize_problems(problems, tokenizer, max_prompt_tokens=longest, thinking=thinking)
         refuse_nothing_kept(done)
         kept = [row["index"] for row in done.rows]
         return kept, prompts_of([problems[i] for i in kept], [row["prompt_ids"] for row in done.rows])

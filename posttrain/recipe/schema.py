@@ -128,6 +128,26 @@ class Fraction(Section):
     """A held-out share of the training rows."""
 
     fraction: float = Field(gt=0, lt=1, description="This share of the rows is held out.")
+    by: str | None = Field(
+        default=None,
+        description="A column, such as user or conversation: rows that share its value, or a prompt, are all on one "
+        "side; absent: the prompt alone.",
+    )
+
+
+class SystemPrompt(Section):
+    """A system prompt that may replace the rows' own."""
+
+    text: str = Field(description="The system prompt.")
+    replace: bool = Field(
+        default=False, description="Also in place of a row's own system turn; with an empty text, it is taken away."
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> SystemPrompt:
+        if not self.text.strip() and not self.replace:
+            raise ValueError("an empty system prompt changes nothing: write a text, or `replace: true`")
+        return self
 
 
 class Data(Section):
@@ -145,7 +165,19 @@ class Data(Section):
         description="Held-out problems, as rlvr and eval have them under dev, that sft, dpo and kto sample and grade "
         "at each look.",
     )
-    system: str | None = Field(default=None, description="System prompt for the rows that have none.")
+    system: str | SystemPrompt | None = Field(
+        default=None,
+        description="System prompt for the rows that have none; {text: ..., replace: true}: for all rows.",
+    )
+    trained_turns: Literal["all", "last"] = Field(
+        default="all", description="sft: train every assistant turn, or only the last one of each conversation."
+    )
+    thinking: Literal["as_template", "strip", "keep"] = Field(
+        default="as_template",
+        description="Thoughts (reasoning_content, or <think> before the answer). as_template: as the chat template "
+        "writes them, which is mostly in the last turn alone; strip: none, and the template is told not to think; "
+        "keep: none is lost: an sft row with thoughts before its last turn becomes a row for each trained turn.",
+    )
     streaming: bool = Field(
         default=False,
         description="Read the training rows while training on them, for sets larger than the disk; sft only, and "
@@ -432,8 +464,10 @@ def _misfits_of_streaming(stage: str, parts: Mapping[str, Any]) -> list[tuple[st
     if isinstance(data.dev, Fraction):
         wrong.append(("data.dev", "a fraction is held out of all rows: list sources of held-out rows instead"))
     for index, source in enumerate(data.train):
-        if source.limit is not None or source.weight is not None:
-            wrong.append((f"data.train[{index}]", "limit and weight draw from all rows, which streaming has not got"))
+        if source.limit is not None or source.weight is not None or source.share is not None:
+            wrong.append((f"data.train[{index}]", "limit, weight and share draw from all rows, which are not there"))
+    if data.mix is not None:
+        wrong.append(("data.mix", "a mixture counts all rows; streamed sources are mixed evenly"))
     return wrong
 
 

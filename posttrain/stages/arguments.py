@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain.data.thinking import VARIABLES, settings_of
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
@@ -81,8 +82,9 @@ def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) ->
     `stage` is rlvr for a recipe's `problems`, whatever its own is. `max_length`, where given, stands in for the limit.
     """
     if stage in ("rlvr", "eval"):
-        return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens}
-    return {"max_length": max_length or train_settings(recipe)["max_length"], "too_long": recipe.data.too_long}
+        return {"max_prompt_tokens": max_length or recipe.rollout.max_prompt_tokens, **settings_of(recipe.data, stage)}
+    longest = max_length or train_settings(recipe)["max_length"]
+    return {"max_length": longest, "too_long": recipe.data.too_long, **settings_of(recipe.data, stage)}
 
 
 def check_batches(recipe: Recipe, processes: int) -> None:
@@ -196,6 +198,8 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
         if recipe.stage == "rlvr":  # the look at held-out problems is ours; this only satisfies TRL's check
             settings["per_device_eval_batch_size"] = settings["num_generations"]
     settings = {"save_strategy": "steps", "save_steps": looks, **settings}
+    if recipe.stage == "rlvr":  # TRL renders the prompts, and is to write them as the rows were tokenized
+        settings.setdefault("chat_template_kwargs", VARIABLES[recipe.data.thinking] or None)
     if recipe.stage == "sft":
         owned["dataset_kwargs"] = {"skip_prepare_dataset": True}  # rows come tokenized, labelled and cut
         owned["remove_unused_columns"] = False  # the columns of a pack are made when it is read

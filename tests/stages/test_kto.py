@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from posttrain.stages.kto import add_kl_completions, label_weights, spread_labels
+from posttrain.data.balance import label_weights
+from posttrain.stages.kto import add_kl_completions, spread_labels
 
 
 @pytest.mark.parametrize(

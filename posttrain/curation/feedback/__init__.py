@@ -1,0 +1,1 @@
+"""Logs of a live endpoint, with the thumbs that its users gave, to rows for KTO."""
