@@ -82,6 +82,8 @@ LIGHT = [
     "posttrain.recipe.check",
     "posttrain.data.load",
     "posttrain.curation.convert",
+    "posttrain.curation.decontaminate",
+    "posttrain.curation.dedup",
     "posttrain.curation.mix",
     "posttrain.curation.split",
     "posttrain.graders",

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from posttrain import __version__
-from posttrain.cli import data, evals, feedback, recipes, shaping, stages
+from posttrain.cli import cleaning, data, evals, feedback, recipes, shaping, stages
 from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, Stopped, UserError
 
 app = typer.Typer(
@@ -44,6 +44,8 @@ data_app.command("mix")(shaping.mix)
 data_app.command("split")(shaping.split)
 data_app.command("sample")(shaping.sample)
 data_app.command("feedback")(feedback.feedback)
+data_app.command("dedup")(cleaning.dedup)
+data_app.command("decontaminate")(cleaning.decontaminate)
 data_app.command("show")(data.show)
 data_app.command("stats")(data.stats)
 app.add_typer(data_app, name="data")
