@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from posttrain.data.identity import content_key
 from posttrain.data.messages import REASONING
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem, Record
-from posttrain.evals.progress import progress
 from posttrain.inspection.answers import gold, kind_of, stands_in
 from posttrain.inspection.figures import Places, distinct, key_of, most_common, repeated, several
 from posttrain.inspection.languages import SAMPLE, count_languages, text_to_guess
 from posttrain.inspection.opened import Opened
 from posttrain.inspection.suspicious import suspicions
 from posttrain.inspection.tokens_a_row import Lengths, figures_of
+from posttrain.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -204,7 +204,7 @@ def _figures(counts: Counts, records: Sequence[Record], stage: str) -> dict[str,
 
 
 def _labels(counts: Counts) -> dict[str, Any]:
-    from posttrain.stages.kto import label_weights
+    from posttrain.data.balance import label_weights
 
     up, down = counts.labels[True], counts.labels[False]
     weights = label_weights(up, down) if up and down else None

@@ -223,11 +223,10 @@ def test_thumbs_and_tool_calls_that_are_known(shared_data: Path) -> None:
 
 @pytest.mark.slow
 def test_languages() -> None:
-    pytest.importorskip("lingua")
     texts = {
-        "English": "The weather was lovely today, and we walked along the river until the evening.",
-        "German": "Das Wetter war heute schön, und wir gingen bis zum Abend am Fluss entlang.",
-        "French": "Il faisait beau aujourd'hui et nous avons marché le long de la rivière jusqu'au soir.",
+        "en": "The weather was lovely today, and we walked along the river until the evening.",
+        "de": "Das Wetter war heute schön, und wir gingen bis zum Abend am Fluss entlang.",
+        "fr": "Il faisait beau aujourd'hui et nous avons marché le long de la rivière jusqu'au soir.",
         "unsure": "2 + 2 = 4",
     }
     assert count_languages(texts.values()) == dict.fromkeys(sorted(texts), 1)
