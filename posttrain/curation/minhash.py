@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> dict[
         return find_near(sketches, kept, range(len(sketches)), threshold)
 
 
+@lru_cache
 def rows_of_band(threshold: float) -> int:
     """As many hashes a band as still find all but `MISSED` of the pairs right at the threshold."""
     able = [rows for rows in range(1, HASHES + 1) if (1 - threshold**rows) ** (HASHES // rows) <= MISSED]

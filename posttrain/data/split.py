@@ -91,5 +91,6 @@ def refuse_overlap(
                 f"{both:,} of {len(records):,} {part} rows are also training rows: "
                 f"{records[row].place} is the same as {train[twins[row]].place}",
                 where=place(f"data.{part}"),
-                fix=f"Take them out of one of the two: scores on {part} would say nothing.",
+                fix=f"Take them out of one of the two: scores on {part} would say nothing. "
+                "`posttrain data decontaminate RECIPE --out FILE` writes the training rows without them.",
             )
