@@ -37,7 +37,8 @@ def decontaminate(
     ],
     out: NewFile,
     against: Annotated[
-        list[str] | None, typer.Option("--against", metavar="SOURCE", help="Held-out rows; again for more.")
+        list[str] | None,
+        typer.Option("--against", metavar="SOURCE", help="Held-out rows, of a hub data set its test split."),
     ] = None,
     ngram: Annotated[int, typer.Option("--ngram", min=1, max=64, help="Words of a run that counts as shared.")] = 8,
     threshold: Annotated[
@@ -91,7 +92,7 @@ def decontaminate(
             found, note = stage_of(stage, source)
             rows.append((source, found))
             notes += note
-        held_out = [(source, stage_of(None, source)[0]) for source in map(source_of, against)]
+        held_out = [(source, stage_of(None, source)[0]) for source in (source_of(at, split="test") for at in against)]
     rule = cleaning.Rule(ngram, threshold, "all" if fields == "all" else "prompt", same_numbers)
     done = cleaning.decontaminate(rows, held_out, out, rule, report_to=report, force=force)
     print_result(done.path, [*notes, *cleaning.report(done)], done.as_json(), as_json)
