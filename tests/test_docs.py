@@ -67,7 +67,7 @@ def shown(*kinds: str) -> list[Block]:
 
 
 def test_every_block_says_what_it_is() -> None:
-    kinds = {"bash", "console", "json", "python", "text", "yaml"}
+    kinds = {"bash", "console", "jinja", "json", "python", "text", "yaml"}
     assert [str(block) for block in BLOCKS if block.kind not in kinds] == []
     assert len(BLOCKS) > 60
 

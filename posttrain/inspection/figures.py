@@ -97,7 +97,7 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
     share, z2 = hits / total, Z_95**2
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z_95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)  # rounding goes beyond at the ends
 
 
 def distinct(keys: Sequence[int]) -> int:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BATCH = 256  # rows tokenized at a time
+NEAR_SAMPLE = 20_000  # rows among which near-duplicates are looked for: their texts are held meanwhile
 SEED = 0  # of the samples: the same rows give the same figures
 _WORD = re.compile(r"\w+")
+_DIGITS = re.compile(r"\d+").findall
 _SHORT_LEAK = 20  # characters of an imitated answer, below which a prompt says it by chance
 
 
@@ -58,19 +60,21 @@ class Counts:
     with_thinking: int = 0
     suspicious: dict[str, Places] = field(default_factory=dict)
     sampled: list[str] = field(default_factory=list)
+    for_near: list[str] = field(default_factory=list)
 
 
 def statistics(opened: Opened, tokenizer: PreTrainedTokenizerBase, *, rows: int | None = None) -> dict[str, Any]:
     """The figures of the records, or of `rows` of them drawn at random, as plain JSON values by stable names."""
     chosen = _chosen(len(opened.records), rows)
     for_language = set(random.Random(SEED).sample(range(len(chosen)), min(SAMPLE, len(chosen))))
+    for_near = set(random.Random(SEED).sample(range(len(chosen)), min(NEAR_SAMPLE, len(chosen))))
     counts, lengths = Counts(), Lengths()
     with progress("stats", len(chosen)) as advance:
         numbers = iter(enumerate(chosen))
         while batch := list(islice(numbers, BATCH)):
             records = [opened.records[index] for _, index in batch]
             for (number, index), record in zip(batch, records, strict=True):
-                _count(counts, record, index, number in for_language)
+                _count(counts, record, index, number in for_language, number in for_near)
             lengths.add(records, tokenizer, opened.stage, opened.settings)
             advance(len(batch))
     return {
@@ -89,11 +93,14 @@ def _chosen(total: int, rows: int | None) -> Sequence[int]:
     return sorted(random.Random(SEED).sample(range(total), rows))
 
 
-def _count(counts: Counts, record: Record, index: int, for_language: bool) -> None:
+def _count(counts: Counts, record: Record, index: int, for_language: bool, for_near: bool) -> None:
     prompt, answers = _sides(record)
     asked, said = _text(prompt), [_text(turns) for turns in answers]
     counts.contents.append(int.from_bytes(content_key(record)[:8], "little"))
-    counts.normalised.append(key_of(" ".join(_WORD.findall("\n".join([asked, *said]).lower()))))
+    words = " ".join(_WORD.findall("\n".join([asked, *said]).lower()))
+    counts.normalised.append(key_of(words))
+    if for_near:
+        counts.for_near.append(words)
     counts.prompts.append(key_of(asked))
     messages = [*prompt, *answers[0]] if answers else prompt
     counts.turns[sum(message["role"] == "user" for message in messages)] += 1
@@ -168,7 +175,12 @@ def _plain(messages: list[Message]) -> str:
 def _figures(counts: Counts, records: Sequence[Record], stage: str) -> dict[str, Any]:
     total = len(counts.contents)
     found: dict[str, Any] = {
-        "duplicates": {"exact": repeated(counts.contents), "normalised": repeated(counts.normalised)},
+        "duplicates": {
+            "exact": repeated(counts.contents),
+            "normalised": repeated(counts.normalised),
+            "near": _near(counts.for_near),
+            "near_of": len(counts.for_near),
+        },
         "prompts": {
             "distinct": distinct(counts.prompts),
             "with_different_answers": several(counts.prompts, counts.answers),
@@ -201,6 +213,15 @@ def _figures(counts: Counts, records: Sequence[Record], stage: str) -> dict[str,
         assert isinstance(record, Problem)
         found["answers"] |= {"most_common": gold(record.fields), "times": times, "share": times / total}
     return found
+
+
+def _near(texts: list[str]) -> int:
+    """How many of the texts are nearly an earlier one and not the same: with the same numbers in it, since rows made
+    from a template with other numbers are other rows."""
+    from posttrain.curation.minhash import near_duplicates
+
+    pairs = near_duplicates(texts).items()
+    return sum(texts[one] != texts[other] and _DIGITS(texts[one]) == _DIGITS(texts[other]) for one, other in pairs)
 
 
 def _labels(counts: Counts) -> dict[str, Any]:

@@ -47,11 +47,10 @@ def _wrapped(console: Console, text: Text, indent: int) -> list[Text]:
 def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _lengths(found)
     same, prompts = found["duplicates"], found["prompts"]
-    said = f"{same['exact']:,} exact, {same['normalised']:,} but for case and punctuation"
-    yield (
-        "repeated",
-        f"{said} · {prompts['distinct']:,} prompts, {prompts['with_different_answers']:,} answered variously",
-    )
+    said = f"{same['exact']:,} exact, {same['normalised']:,} but for case and punctuation, {same['near']:,} nearly"
+    said += f" (of {same['near_of']:,})" if same["near_of"] < found["counted"] else ""
+    yield "repeated", said
+    yield "prompts", f"{prompts['distinct']:,} different ones, {prompts['with_different_answers']:,} answered variously"
     if labels := found.get("labels"):
         weights = labels["weights"]
         weighed = f" · weights {weights[0]:.3g} and {weights[1]:.3g}" if weights else ""

@@ -109,7 +109,13 @@ def _costly(found: dict[str, Any]) -> Iterator[str]:
             f"{_rows(cut['rows'])} ({cut['rows'] / found['counted']:.1%}) are longer than "
             f"{cut['max_length']:,} tokens: train.max_length: {cut['max_length_for_99_percent']} keeps 99% whole"
         )
-    exact, normalised = found["duplicates"]["exact"], found["duplicates"]["normalised"]
+    same = found["duplicates"]
+    exact, normalised = same["exact"], same["normalised"]
+    if same["near"] > REPEATED_SHARE * same["near_of"]:
+        yield (
+            f"{_rows(same['near'])} of {same['near_of']:,} nearly repeat an earlier one: `posttrain data dedup` shows "
+            "them, and leaves them out"
+        )
     if normalised > REPEATED_SHARE * found["counted"]:
         yield (
             f"{_rows(normalised)} ({normalised / found['counted']:.1%}) repeat an earlier one, "

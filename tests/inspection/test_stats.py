@@ -145,7 +145,7 @@ def test_chat_rows_by_hand(tmp_path: Path) -> None:
     }
     found, opened = figures_from(written(tmp_path / "rows.jsonl", [one, one, other, third]), max_length=30)
     assert found["rows"] == found["counted"] == 4
-    assert found["duplicates"] == {"exact": 1, "normalised": 2}
+    assert found["duplicates"] == {"exact": 1, "normalised": 2, "near": 0, "near_of": 4}
     said = found["conversation"]
     assert (said["user_turns"], said["roles"]) == ({"1": 3, "2": 1}, {"user": 5, "assistant": 5, "system": 1})
     assert (said["with_system"], said["distinct_systems"], said["with_thinking"], said["with_tools"]) == (1, 1, 1, 0)
@@ -230,3 +230,11 @@ def test_languages() -> None:
         "unsure": "2 + 2 = 4",
     }
     assert count_languages(texts.values()) == dict.fromkeys(sorted(texts), 1)
+
+
+def test_near_duplicates_have_the_same_numbers(tmp_path: Path) -> None:
+    story = "The old man walked slowly along the river {} and looked at the boats that had come in with the tide {}"
+    prompts = [story.format("bank", 7), story.format("bank", "no. 7"), story.format("bank", 8), story.format("side", 7)]
+    rows = [{"prompt": prompt, "completion": "A quiet scene at the water."} for prompt in prompts]
+    found, _ = figures_from(written(tmp_path / "rows.jsonl", rows))
+    assert found["duplicates"] == {"exact": 0, "normalised": 0, "near": 2, "near_of": 4}  # 8 is another row
