@@ -27,6 +27,7 @@ LAYERS = (
     "builtin",
     "engines",
     "evals",
+    "advice",
     "stages",
     "launch",
     "cli",
@@ -90,6 +91,7 @@ LIGHT = [
     "posttrain.evals.compare",
     "posttrain.evals.attempts",
     "posttrain.evals.offline",
+    "posttrain.advice.advise",
 ]
 
 
