@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.advice.cost import Cost, cost_of, tokens_of
+from posttrain.advice.cost import Cost, cost_of, tokens_a_batch, tokens_of
 from posttrain.advice.facts import Facts, held_out_by_name, look_at_source
 from posttrain.advice.machine import Machine, measure
 from posttrain.advice.measured import read_eval, read_signal
@@ -83,40 +83,45 @@ def take_advice(
     sources, of_recipe = _sources(names)
     model = model or of_recipe
     parent = _parent(model) if model else None
-    looked = [look_at_source(source, held_out=held_out, where=name) for name, source, held_out in sources]
+    looked = [look_at_source(source, held_out=held_out) for source, held_out in sources]
     if all(facts.trouble for facts in looked):
         raise UserError("; ".join(dict.fromkeys(facts.trouble for facts in looked)))
     here = situation(looked, signal, lines)
     methods = advise(here)
     tokenizer = _tokenizer(parent) if parent else None
-    counted, settings, rows = _settings(here, tokenizer)
+    size = _size(parent or _parent(BARE_MODEL))
+    counted, settings, rows = _settings(here, tokenizer, size)
     startable = [advice.method for advice in methods if advice.startable and advice.method in counted]
     tokens = {stage: sum(tokens_of(stage, rows[stage], counted[stage], settings[stage])[0]) / 2 for stage in startable}
-    size = machine = None
+    machine: Machine | None = None
     costs: dict[str, Cost] = {}
-    if with_cost and parent and startable:
-        size, machine, costs = _costs(parent, startable, rows, counted, settings)
-    starter = write_starters(here, methods, settings, model or BARE_MODEL, to, force) if to else None
-    return Advised(here, methods, counted, tokens, costs, model, size, machine, starter)
+    if with_cost and parent and startable and size:
+        machine, costs = _costs(size, startable, rows, counted, settings)
+    starter = (
+        write_starters(here, methods, settings, model or BARE_MODEL, to, force)
+        if to and any(advice.startable for advice in methods)
+        else None
+    )
+    return Advised(here, methods, counted, tokens, costs, model, size if model else None, machine, starter)
 
 
-def _sources(names: Sequence[str]) -> tuple[list[tuple[str, Source, bool]], str | None]:
-    """Each source with what the command line calls it and whether it is held out; and the first recipe's model."""
+def _sources(names: Sequence[str]) -> tuple[list[tuple[Source, bool]], str | None]:
+    """Each source, with whether it is held out; and the first recipe's model."""
     from posttrain.inspection.opened import is_recipe
     from posttrain.recipe.load import load_recipe
 
-    found: list[tuple[str, Source, bool]] = []
+    found: list[tuple[Source, bool]] = []
     model = None
     for name in names:
         if not is_recipe(name):
-            found.append((name, Source(path=name), held_out_by_name(name)))
+            found.append((Source(path=name), held_out_by_name(name)))
             continue
         recipe = load_recipe(Path(name), stage=None).recipe
         model = model or recipe.model.path
-        found += [(name, source, False) for source in recipe.data.train]
+        found += [(source, False) for source in recipe.data.train]
         dev = recipe.data.dev if isinstance(recipe.data.dev, list) else []
-        found += [(name, source, True) for source in [*dev, *recipe.data.unseen, *recipe.data.problems]]
-    unique = {source.path: (name, source, held_out) for name, source, held_out in found}
+        found += [(source, True) for source in [*dev, *recipe.data.unseen, *recipe.data.problems]]
+    unique = {source.path: (source, held_out) for source, held_out in found}
     return list(unique.values()), model
 
 
@@ -137,10 +142,11 @@ def _tokenizer(parent: Parent) -> PreTrainedTokenizerBase | None:
 
 
 def _settings(
-    here: Situation, tokenizer: PreTrainedTokenizerBase | None
+    here: Situation, tokenizer: PreTrainedTokenizerBase | None, size: Size | None
 ) -> tuple[dict[str, Lengths], dict[str, dict[str, Any]], dict[str, int]]:
     """The lengths of the rows, the `train:` keys and the number of training rows, by stage."""
     counted, settings, rows = {}, {}, {}
+    context = size.context if size else None
     for stage in STAGES:
         sample = [record for facts in here.train[stage] for record in facts.fits[stage].sample]
         if not sample:
@@ -152,33 +158,31 @@ def _settings(
             usable = here.gradable(here.train) or here.train[stage]
             rows[stage] = sum(facts.fits[stage].rows for facts in usable)
             left = int(rows[stage] * (1 - 2 * HELD_OUT))
-            settings[stage] = train_settings(stage, left, counted[stage], here.trials.get(id(usable[0])))
+            settings[stage] = train_settings(stage, left, counted[stage], here.trials.get(id(usable[0])), context)
         else:
-            settings[stage] = train_settings(stage, rows[stage], counted[stage])
+            settings[stage] = train_settings(stage, rows[stage], counted[stage], context=context)
     return counted, settings, rows
 
 
+def _size(parent: Parent) -> Size | None:
+    try:
+        return size_of(parent)
+    except UserError as error:
+        print(f"no memory and time: {error}", file=sys.stderr)
+        return None
+
+
 def _costs(
-    parent: Parent,
+    size: Size,
     stages: Sequence[str],
     rows: Mapping[str, int],
     counted: Mapping[str, Lengths],
     settings: Mapping[str, Mapping[str, Any]],
-) -> tuple[Size | None, Machine | None, dict[str, Cost]]:
-    from posttrain.advice.cost import tokens_a_batch
-
-    try:
-        size = size_of(parent)
-    except UserError as error:
-        print(f"no cost: {error}", file=sys.stderr)
-        return None, None, {}
+) -> tuple[Machine, dict[str, Cost]]:
     batch = max(tokens_a_batch(stage, counted[stage], settings[stage]) for stage in stages)
     machine = measure(size, batch)
-    return (
-        size,
-        machine,
-        {stage: cost_of(stage, rows[stage], counted[stage], settings[stage], size, machine) for stage in stages},
-    )
+    costs = {stage: cost_of(stage, rows[stage], counted[stage], settings[stage], size, machine) for stage in stages}
+    return machine, costs
 
 
 def _source_document(facts: Facts, here: Situation) -> dict[str, Any]:

@@ -72,11 +72,11 @@ def held_out_by_name(path: str) -> bool:
     return bool(_HELD_OUT.search(Path(path).name))
 
 
-def look_at_source(source: Source, *, held_out: bool, where: str) -> Facts:
+def look_at_source(source: Source, *, held_out: bool) -> Facts:
     """Read every row of the source. A source that cannot be read has `trouble` instead of rows; nothing is raised."""
     facts, rng = Facts(source, held_out), random.Random(0)
     try:
-        for row, place in _rows(facts, where):
+        for row, place in _rows(facts):
             facts.rows += 1
             if facts.rows == 1:
                 facts.fits = _fits(row, source, place)
@@ -90,15 +90,13 @@ def look_at_source(source: Source, *, held_out: bool, where: str) -> Facts:
     return facts
 
 
-def _rows(facts: Facts, where: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _rows(facts: Facts) -> Iterator[tuple[dict[str, Any], str]]:
     def bad(error: UserError) -> None:
         facts.bad += 1
         facts.first_bad = facts.first_bad or " ".join(str(error).split())
 
     source = facts.source
-    for chunk in chunks_of(
-        source.path, subset=source.subset, split=source.split, revision=source.revision, where=where
-    ):
+    for chunk in chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision):
         yield from rows_of(chunk, bad)
 
 

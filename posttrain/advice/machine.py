@@ -55,6 +55,7 @@ def measure(size: Size, tokens: int) -> Machine:
         properties = torch.cuda.get_device_properties(0)
         name, memory = properties.name, properties.total_memory
     else:
-        name = f"{torch.get_num_threads()} CPU threads"
+        threads = torch.get_num_threads()
+        name = f"{threads} CPU thread{'s' * (threads > 1)}"
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Machine(name, memory, str(dtype).removeprefix("torch."), rate, on_gpu)

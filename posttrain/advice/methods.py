@@ -126,7 +126,7 @@ def _prompt(here: Situation) -> Advice:
     count = sum(facts.fits["rlvr"].rows for facts in measurable)
     grader = here.trials[id(measurable[0])].options["type"]
     bars = f"error bars of about ±{196 * math.sqrt(0.25 / count):.0f} points"
-    held = "held out" if here.gradable(here.held_out) else "part of them to hold out"
+    held = "held out" if here.gradable(here.held_out) else "none held out yet"
     advice.why.append(f"{count:,} problems, {held}, that the grader {grader} checks: {bars}")
     if not here.lines:
         advice.todo.append("ask in several ways and measure each (row 0): posttrain eval eval.yaml")
@@ -141,7 +141,9 @@ def _sft(here: Situation) -> Advice:
     if not rows:
         advice = Advice("sft", "no", why=["no rows with answers to imitate"])
         if any("kto" in facts.fits for facts in here.sources):
-            advice.why = ["the answers have thumbs, and some are bad: nothing here is only for imitation"]
+            advice.why = ["the answers have thumbs, and some are bad: imitate only those that are good enough"]
+        elif here.rows("dpo"):
+            advice.why.append("the chosen answers of the pairs are a start, where they are good enough to imitate")
         elif bare and here.gradable(here.train):
             advice.why = ["the answers are bare: imitating them teaches to guess, not to work them out"]
         if here.gradable(here.train):
@@ -280,7 +282,9 @@ def _not_gradable(here: Situation, listed: Sequence[Facts]) -> Advice:
 def _by_pass_rate(measured: Measured | None, advice: Advice) -> None:
     if measured is None:
         advice.verdict, advice.condition = "once", "it is known that the model solves some of them (above 0%)"
-        advice.todo.append("posttrain signal rlvr.yaml, then advise again with --signal: 0% is no signal, 95% no need")
+        advice.todo.append(
+            "posttrain signal rlvr.yaml, then advise --signal OUT: at 0% there is no signal, above 95% no need"
+        )
         return
     if measured.hopeless:
         advice.verdict, advice.condition = "once", "the model solves some: at 0% there is nothing to reinforce"
@@ -313,7 +317,7 @@ def _hold_out(here: Situation, stage: str, advice: Advice) -> None:
     if held:
         advice.why.append(f"held out: {sum(facts.fits[stage].rows for facts in held):,} rows ({_names(held)})")
     else:
-        advice.why.append("no held-out set: a part of the rows has to be held back")
+        advice.why.append("nothing is held out yet")
 
 
 def _shows_choices(fit: Fit) -> bool:

@@ -16,7 +16,8 @@ from posttrain.model.resolve import Parent
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters and shape. `kv_width` is the width of the keys of one token in one layer."""
+    """Parameters and shape. `kv_width` is the width of the keys of one token in one layer, `context` the most
+    tokens that it reads."""
 
     parameters: int
     layers: int
@@ -24,6 +25,7 @@ class Size:
     intermediate: int
     vocabulary: int
     kv_width: int
+    context: int | None
 
     def lora_parameters(self, rank: int) -> int:
         """Parameters of adapters of this rank on every linear layer but the output head: ``r * (in + out)`` each
@@ -58,7 +60,7 @@ def _from_config(config: Mapping[str, Any], parameters: int | None) -> Size:
         embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") else 2)
         layer = 2 * hidden * heads * head + 2 * hidden * kv + 3 * hidden * intermediate + 2 * hidden
         parameters = embeddings + layers * layer + hidden
-    return Size(parameters, layers, hidden, intermediate, vocabulary, kv)
+    return Size(parameters, layers, hidden, intermediate, vocabulary, kv, config.get("max_position_embeddings"))
 
 
 def _shapes(file: Path) -> Iterator[list[int]]:
@@ -94,4 +96,5 @@ def _gguf(file: Path) -> Size:
         intermediate=value("feed_forward_length"),
         vocabulary=max(shapes["token_embd.weight"]),
         kv_width=hidden // heads * value("attention.head_count_kv"),
+        context=value("context_length"),
     )

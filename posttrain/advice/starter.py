@@ -35,7 +35,7 @@ _PURPOSES = {
     "eval": "row 0: each way to ask, before any training",
     "sft": "imitate",
     "dpo": "prefer",
-    "kto": "prefer, from thumbs",
+    "kto": "prefer, from thumbs: beside dpo or in its place",
     "signal": "is there anything to learn?",
     "rlvr": "find out",
 }
@@ -45,12 +45,13 @@ _COMMENTS = {
     "seed": "of shuffling, splitting and sampling",
     "path": "the parent: anything --model takes",
     "columns": "our name: the row's column",
-    "limit": "to begin with; more while held-out figures still gain",
+    "train.limit": "to begin with; more while held-out figures still gain",
+    "eval.limit": "held-out problems of each look",
     "fraction": "held out of training, looked at while it runs",
     "unseen": "scored only by `eval --unseen`",
     "type": "what a completion is worth; posttrain grade tries it",
     "num_train_epochs": "times that every row is seen",
-    "per_device_train_batch_size": "rows of a forward pass",
+    "per_device_train_batch_size": "rows (rlvr: completions) of a forward pass",
     "gradient_accumulation_steps": "passes before the weights move",
     "learning_rate": "of full fine-tuning; LoRA wants ten times it",
     "max_length": "tokens; 99 of 100 rows are not longer",
@@ -87,9 +88,6 @@ def write_starters(
     """
     startable = [advice.method for advice in found if advice.startable]
     names = ["eval" if method == "prompt" else method for method in startable]
-    if not names:
-        fix = "See what is to be done: posttrain advise, without --to."
-        raise UserError("no method fits yet, so there is no recipe to write", where="--to", fix=fix)
     problems = _problem_sources(here)
     parts = [path for facts in problems.split for path in parts_named(facts, to)]
     targets = [*parts, *(to / f"{name}.yaml" for name in names), to / "chain.sh"]
@@ -205,16 +203,19 @@ def _commands(names: Sequence[str], unseen: bool, to: Path) -> list[tuple[str, s
         return shlex.quote(str(to / f"{name}.yaml"))
 
     commands: list[tuple[str, str]] = []
-    parent, trained = "", ""
+    sft, parent, trained = "", "", ""
     for name in names:
         if name == "eval":
             commands.append((f"posttrain eval {recipe(name)}", _PURPOSES[name]))
             continue
         if name == "rlvr":
             commands.append((f"posttrain signal {recipe(name)}{parent}", _PURPOSES["signal"]))
-        commands.append((f"posttrain {name} {recipe(name)}{parent}", _PURPOSES[name]))
-        parent = f" --model runs/{name}"
-        trained += parent
+        start = sft if name == "kto" else parent
+        commands.append((f"posttrain {name} {recipe(name)}{start}", _PURPOSES[name]))
+        made = f" --model runs/{name}"
+        sft = made if name == "sft" else sft
+        parent = parent if name == "kto" and "dpo" in names else made
+        trained += made
     if "eval" in names and trained:
         look = " --unseen" if unseen else ""
         commands.append((f"posttrain eval {recipe('eval')}{look} --model base{trained}", "is it better than row 0?"))
@@ -222,9 +223,11 @@ def _commands(names: Sequence[str], unseen: bool, to: Path) -> list[tuple[str, s
 
 
 def _commented(recipe: Mapping[str, Any]) -> str:
-    lines, said = [], set()
+    lines, said, section = [], set(), ""
     for line in dump_yaml(dict(recipe)).splitlines():
+        section = line.partition(":")[0] if line[:1].isalpha() else section
         key = line.strip().removeprefix("- ").partition(":")[0]
+        key = key if key != "limit" else "eval.limit" if section == "eval" else "train.limit"
         if key in _COMMENTS and key not in said:
             said.add(key)
             line = f"{line:{_COLUMN}}  # {_COMMENTS[key]}"

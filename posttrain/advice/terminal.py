@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -25,7 +27,10 @@ def print_advice(console: Console, advised: Advised) -> None:
     for number, advice in enumerate(advised.methods, 1):
         _print_method(console, number, advice)
     _print_cost(console, advised)
-    if advised.starter:
+    if not advised.starter:
+        if advised.tokens or advised.methods[0].startable:
+            console.print("--to DIR writes recipes for what fits, and the order of commands", highlight=False)
+    else:
         console.print()
         for path in advised.starter.files:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -58,9 +63,9 @@ def _print_method(console: Console, number: int, advice: Advice) -> None:
     console.print(head.append(said, style=_STYLES[advice.verdict]), highlight=False)
     facts = "; ".join(advice.why)
     if facts:
-        console.print(Padding(Text(facts), (0, 0, 0, _INDENT)), highlight=False)
+        console.print(Padding(Text(facts), (0, 0, 0, _INDENT), expand=False), highlight=False)
     for task in advice.todo:
-        console.print(Padding(Text(f"→ {task}"), (0, 0, 0, _INDENT)), highlight=False)
+        console.print(Padding(Text(f"→ {task}"), (0, 0, 0, _INDENT), expand=False), highlight=False)
 
 
 def _print_cost(console: Console, advised: Advised) -> None:
@@ -83,7 +88,7 @@ def _print_cost(console: Console, advised: Advised) -> None:
         highlight=False,
     )
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("", "tokens", "full: memory", "time", f"LoRA r={LORA_RANK}: memory", "time"):
+    for title in ("", "tokens", "full", "time", f"LoRA r={LORA_RANK}", "time"):
         table.add_column(title, no_wrap=True)
     for stage, cost in advised.costs.items():
         table.add_row(
@@ -98,7 +103,7 @@ def _print_cost(console: Console, advised: Advised) -> None:
 
 
 def _range(low: str, high: str) -> str:
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}-{high}"
 
 
 def _count(number: float) -> str:
@@ -118,6 +123,6 @@ def _gigabytes(size: Range) -> str:
 
 def _time(hours: Range) -> str:
     units = (("days", 24.0), ("h", 1.0), ("min", 1 / 60), ("s", 1 / 3600))
-    name, unit = next((each for each in units if hours[1] >= 2 * each[1]), units[-1])
+    name, unit = next((each for each in units if math.sqrt(hours[0] * hours[1]) >= each[1]), units[-1])
     low, high = (f"{each / unit:.2g}" if each / unit < 100 else f"{each / unit:,.0f}" for each in hours)
     return f"{_range(low, high)} {name}"

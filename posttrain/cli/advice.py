@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from posttrain.cli.options import AsJson, piped
+from posttrain.errors import UserError
 
 
 def advise(
@@ -55,3 +56,5 @@ def advise(
             print(json.dumps(advised.document, indent=2, ensure_ascii=False, default=str), file=stdout)
         else:
             print_advice(Console(file=stdout), advised)
+    if to and advised.starter is None:
+        raise UserError("no method fits yet, so no recipe was written", where="--to", fix="The advice says what to do.")
