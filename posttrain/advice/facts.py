@@ -15,10 +15,12 @@ from typing import Any
 
 from posttrain.advice.columns import guess_columns
 from posttrain.data.chunks import chunks_of, rows_of
+from posttrain.data.files import files_of, is_hub_id
 from posttrain.data.formats import FORMATS, rename_columns
 from posttrain.data.records import Chat, Feedback, Preference, Problem, Record
 from posttrain.data.usable import why_unusable
 from posttrain.errors import UserError
+from posttrain.progress import progress
 from posttrain.recipe.schema import Source
 
 STAGES = ("sft", "dpo", "kto", "rlvr")
@@ -83,7 +85,7 @@ def look_at_source(source: Source, *, held_out: bool) -> Facts:
             for stage, fit in facts.fits.items():
                 _read(facts, stage, fit, row, place, rng)
     except UserError as error:
-        facts.trouble = " ".join(str(error).split())
+        facts.trouble = _one_line(error)
     facts.fits = {stage: fit for stage, fit in facts.fits.items() if fit.rows}
     if not facts.rows and not facts.trouble:
         facts.trouble = facts.first_bad or "there are no rows in it"
@@ -93,11 +95,18 @@ def look_at_source(source: Source, *, held_out: bool) -> Facts:
 def _rows(facts: Facts) -> Iterator[tuple[dict[str, Any], str]]:
     def bad(error: UserError) -> None:
         facts.bad += 1
-        facts.first_bad = facts.first_bad or " ".join(str(error).split())
+        facts.first_bad = facts.first_bad or _one_line(error)
 
-    source = facts.source
-    for chunk in chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision):
-        yield from rows_of(chunk, bad)
+    source, file, done = facts.source, 0, 0
+    chunks = chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision)
+    files = [] if is_hub_id(source.path) else files_of(source.path)
+    megabytes = max(1, sum(each.path.stat().st_size for each in files) >> 20)
+    with progress(f"reading {facts.name}, MB", megabytes) as advance:
+        for chunk in chunks:
+            yield from rows_of(chunk, bad)
+            done = done if chunk.file == file else 0
+            advance(max(0, (chunk.position >> 20) - done))
+            file, done = chunk.file, max(done, chunk.position >> 20)
 
 
 def _fits(raw: Mapping[str, Any], source: Source, place: str) -> dict[str, Fit]:
@@ -151,7 +160,7 @@ def _read(facts: Facts, stage: str, fit: Fit, raw: dict[str, Any], place: str, r
         record = FORMATS[stage][fit.format].read(rename_columns(raw, fit.columns, place), place)
     except UserError as error:
         fit.bad += 1
-        fit.first_bad = fit.first_bad or " ".join(str(error).split())
+        fit.first_bad = fit.first_bad or _one_line(error)
         return
     if why := why_unusable(record):
         fit.unusable[why] += 1
@@ -164,6 +173,10 @@ def _read(facts: Facts, stage: str, fit: Fit, raw: dict[str, Any], place: str, r
         fit.sample.append(record)
     elif (at := rng.randrange(fit.rows)) < SAMPLE:
         fit.sample[at] = record
+
+
+def _one_line(error: UserError) -> str:
+    return " ".join(str(error).replace("\n  ", "; ").split())
 
 
 def _count(facts: Facts, record: Record) -> None:

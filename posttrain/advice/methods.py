@@ -22,7 +22,7 @@ Verdict = Literal["first", "fits", "once", "no"]
 ENOUGH = 1000  # rows to imitate
 FEW = 100  # below this many rows, imitation and preferences teach the rows and not the task
 FEW_PROBLEMS = 10
-_WORKED = 80  # characters of an answer that shows how it was reached
+_WORKED = 60  # characters of an answer that shows how it was reached
 _LOPSIDED = 0.6  # share of pairs with a longer chosen answer from which length is part of what is taught
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -62,10 +62,9 @@ def _print_method(console: Console, number: int, advice: Advice) -> None:
     said = _SAID[advice.verdict] + (f" {advice.condition}" if advice.condition else "")
     console.print(head.append(said, style=_STYLES[advice.verdict]), highlight=False)
     facts = "; ".join(advice.why)
-    if facts:
-        console.print(Padding(Text(facts), (0, 0, 0, _INDENT), expand=False), highlight=False)
-    for task in advice.todo:
-        console.print(Padding(Text(f"→ {task}"), (0, 0, 0, _INDENT), expand=False), highlight=False)
+    for said in [facts, *(f"→ {task}" for task in advice.todo)]:
+        for line in wrap(said, max(20, console.width - _INDENT)):
+            console.print(Text(" " * _INDENT + line), soft_wrap=True)
 
 
 def _print_cost(console: Console, advised: Advised) -> None:
