@@ -28,6 +28,7 @@ LAYERS = (
     "builtin",
     "engines",
     "evals",
+    "advice",
     "stages",
     "launch",
     "cli",
@@ -96,6 +97,7 @@ LIGHT = [
     "posttrain.evals.compare",
     "posttrain.evals.attempts",
     "posttrain.evals.offline",
+    "posttrain.advice.advise",
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from posttrain import __version__
-from posttrain.cli import cleaning, data, evals, feedback, recipes, shaping, stages
+from posttrain.cli import advice, cleaning, data, evals, feedback, recipes, shaping, stages
 from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, Stopped, UserError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for _stage, _summary in {
     "rlvr": "Reinforcement learning with verifiable rewards: problems and a grader.",
 }.items():
     app.command(_stage)(stages.stage_command(_stage, _summary))
+app.command("advise")(advice.advise)
 app.command("eval")(evals.eval_)
 app.command("signal")(evals.signal)
 app.command("sample")(evals.sample)

@@ -1,0 +1,61 @@
+"""How fast this machine multiplies: half a second of matrix products of the model's own shapes."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from posttrain.advice.size import Size
+
+PROBE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device by name, its memory in bytes, the dtype it computes in, and its measured rate (FLOP a second)."""
+
+    name: str
+    memory: int
+    dtype: str
+    rate: float
+    is_gpu: bool
+
+    @property
+    def bytes_a_number(self) -> int:
+        return 4 if self.dtype == "float32" else 2
+
+
+def measure(size: Size, tokens: int) -> Machine:
+    """This machine, multiplying `tokens` rows (those of one step) by a feed-forward layer of the model: small models
+    are slower than the hardware's peak. One product of (m, k) by (k, n) is 2mkn FLOP. Imports torch."""
+    import torch
+
+    from posttrain.model.load import pick_dtype
+
+    dtype, on_gpu = pick_dtype("auto"), torch.cuda.is_available()
+    device = "cuda" if on_gpu else "cpu"
+    rows = torch.randn(min(tokens, 8192), size.hidden, device=device, dtype=dtype)
+    weights = torch.randn(size.hidden, size.intermediate, device=device, dtype=dtype)
+
+    def work() -> None:
+        for _ in range(4):
+            rows @ weights
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    work()
+    work()
+    done, started = 0, time.monotonic()
+    while (spent := time.monotonic() - started) < PROBE_SECONDS:
+        work()
+        done += 4
+    rate = done * 2 * rows.shape[0] * size.hidden * size.intermediate / spent
+    if on_gpu:
+        properties = torch.cuda.get_device_properties(0)
+        name, memory = properties.name, properties.total_memory
+    else:
+        threads = torch.get_num_threads()
+        name = f"{threads} CPU thread{'s' * (threads > 1)}"
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(name, memory, str(dtype).removeprefix("torch."), rate, on_gpu)
