@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -49,13 +49,14 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[RowsFile]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as raw, _compressed(raw, path) as file:
             yield RowsFile(file)
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             _lines_to_parquet(beside)
         os.replace(beside, path)
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror or error}", where=shown(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not even be begun
+            beside.unlink()
 
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:

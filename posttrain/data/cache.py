@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -45,18 +45,13 @@ def cached(kind: str, key: Mapping[str, Any], make: Callable[[Path], None], *, c
     text = json.dumps({"code": _code_version() if code else None, **key}, sort_keys=True, ensure_ascii=False)
     entry = cache_dir() / kind / hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(entry.with_suffix(".lock")):
-            if not entry.is_dir():
-                _forget_unused(entry.parent)
-                making = entry.with_suffix(".making")
-                shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
-                making.mkdir()
-                try:
-                    make(making)
-                    making.rename(entry)
-                finally:
-                    shutil.rmtree(making, ignore_errors=True)
+        if not entry.is_dir():  # one that is there is whole, and may lie where nothing can be written
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(entry.with_suffix(".lock")):
+                if not entry.is_dir():
+                    _forget_unused(entry.parent)
+                    _make(make, entry)
+        with suppress(OSError):
             os.utime(entry)
     except OSError as error:
         raise UserError(
@@ -74,6 +69,17 @@ def file_digest(path: str | Path) -> str:
         while block := file.read(1 << 20):
             total.update(block)
     return total.hexdigest()
+
+
+def _make(make: Callable[[Path], None], entry: Path) -> None:
+    making = entry.with_suffix(".making")
+    shutil.rmtree(making, ignore_errors=True)  # of a process that was killed
+    making.mkdir()
+    try:
+        make(making)
+        making.rename(entry)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
 
 
 @contextmanager
@@ -99,8 +105,11 @@ def _try_lock(file: TextIO) -> bool:
 def _forget_unused(folder: Path) -> None:
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for entry in folder.iterdir():
-        if entry.is_dir() and entry.stat().st_mtime < oldest:
-            shutil.rmtree(entry, ignore_errors=True)
+        with suppress(OSError):  # another process forgets it too
+            if entry.is_dir() and entry.stat().st_mtime < oldest:
+                gone = entry.with_suffix(".gone")  # half deleted, it must not be found
+                entry.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
 
 
 @cache

@@ -19,7 +19,7 @@ import pyarrow as pa
 from posttrain.data.arrow import hub_digest
 from posttrain.data.cache import cached, file_digest
 from posttrain.data.chunks import Chunk, Placed, chunks_of, rows_of
-from posttrain.data.files import files_of, is_hub_id, shown
+from posttrain.data.files import files_of, is_hub_id, shown, suffix
 from posttrain.data.formats import FORMATS, choose_format, rename_columns
 from posttrain.data.identity import keys_of
 from posttrain.data.records import Record
@@ -114,10 +114,12 @@ def convert_source(
     ]
     label = f"reading {shown(source.path)}, MB"
     size = sum(file.path.stat().st_size for file in files)
-    key = {"reading": repr(reading), "content": content}
+    # The name says how the content is read, and stands in what is kept of bad rows.
+    names = [file.name for file in files] or [f"{source.path}[{source.split}]"]
+    called = names if skip_bad else [suffix(name) for name in names]
+    key = {"reading": repr(reading), "content": content, "called": called}
     entry = cached("records", key, lambda into: _convert(chunks, reading, into, label, size))
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
-    names = [file.name for file in files] or [f"{source.path}[{source.split}]"]
     return Converted(entry / RECORDS, names, format.title, Counts(**about))
 
 

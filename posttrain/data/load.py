@@ -75,7 +75,7 @@ def load_data(
             held = np.array(hold_out(keys, fraction, seed, where=place("data.dev")))
             found["dev"] = _each_once(train.take(np.flatnonzero(held)))
             train = train.take(np.flatnonzero(~held))
-            total = len(train) + len(found["dev"])
+            total = len(np.unique(train.order)) + len(found["dev"])
             notes.append(f"dev: held out {len(found['dev']):,} of {total:,} training rows, by {share.by or 'prompt'}")
         found["train"] = train
         apart = ("unseen", "problems") if fraction is not None else ("dev", "unseen", "problems")

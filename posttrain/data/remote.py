@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from posttrain.data.cache import cache_dir, cached
 from posttrain.errors import UserError
@@ -46,7 +47,9 @@ def fetch(url: str, where: str | None) -> list[tuple[Path, str]]:
     copies = [(_copy(fs, each, name, where), name) for name, each in found.items()]
     _index(url).parent.mkdir(parents=True, exist_ok=True)
     note = {"copied": time.time(), "files": [(str(copy), name) for copy, name in copies]}
-    _index(url).write_text(json.dumps(note), encoding="utf-8")
+    aside = _index(url).with_suffix(f".{os.getpid()}")  # other ranks write it too
+    aside.write_text(json.dumps(note), encoding="utf-8")
+    os.replace(aside, _index(url))
     return copies
 
 
@@ -94,7 +97,10 @@ def _copy(fs: Any, path: str, url: str, where: str | None) -> Path:
     """The local copy of the file as it is now."""
     info = _reached(lambda: fs.info(path), url, where)
     name = path.rstrip("/").rpartition("/")[2]
-    state = json.dumps(info, sort_keys=True, default=str)  # size, time, and the store's own digest of the content
+    if urlsplit(url).scheme in ("http", "https") and not info.keys() & {"ETag", "Content-MD5", "Digest"}:
+        info = {**info, "modified": _last_modified(url)}
+    # Size, time, and the store's own digest of the content; not where a redirect led, which is signed anew each time.
+    state = json.dumps({key: value for key, value in info.items() if key != "url"}, sort_keys=True, default=str)
     size = info.get("size")
     copied = cached(
         "remote",
@@ -103,6 +109,15 @@ def _copy(fs: Any, path: str, url: str, where: str | None) -> Path:
         code=False,
     )
     return copied / name
+
+
+def _last_modified(url: str) -> str:
+    """When a web server says that the file changed; now, where it does not say: a stale copy is never taken."""
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=60) as answer:
+            return str(answer.headers["Last-Modified"] or time.time())
+    except OSError:
+        return str(time.time())
 
 
 def _download(fs: Any, path: str, to: Path, url: str, size: int | None, where: str | None) -> None:

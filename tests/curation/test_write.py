@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from posttrain.curation.feedback.collect import Options, collect
 from posttrain.curation.write import encode, new_file
 from posttrain.data.read import read_rows
 from posttrain.errors import UserError
@@ -93,3 +94,19 @@ def test_values_that_json_does_not_have() -> None:
         encode({"a": b"x"}, "rows.parquet row 7")
     with pytest.raises(UserError, match="surrogates"):
         encode({"a": "\ud800"})
+
+
+def test_a_suffix_in_capitals_is_that_suffix(tmp_path: Path) -> None:
+    with new_file(tmp_path / "ROWS.PARQUET") as file:
+        file.write({"a": 1})
+    assert [row for row, _ in read_rows(str(tmp_path / "ROWS.PARQUET"))] == [{"a": 1}]
+
+
+def test_a_folder_that_is_a_file_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"prompt": "p", "completion": "c", "label": true}\n')
+    with pytest.raises(UserError, match="cannot be written"), new_file(tmp_path / "file" / "rows.jsonl"):
+        pass
+    with pytest.raises(UserError, match="cannot be written"):
+        collect([str(log)], tmp_path / "file" / "rows.jsonl", Options())

@@ -111,3 +111,29 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyt
 def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert file_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_there_is_found_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cached("kind", {}, note)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("open", "mkdir"):
+        monkeypatch.setattr(Path, name, refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cached("kind", {}, note) == made
+
+
+def test_an_entry_half_deleted_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = cached("kind", {"a": 1}, note)
+    os.utime(old, (0, 0))
+
+    def killed(path: Path, **_: object) -> None:
+        for each in path.glob("*"):
+            each.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.shutil, "rmtree", killed)
+        cached("kind", {"a": 2}, note)
+    assert (cached("kind", {"a": 1}, note) / "note").read_text() == "made"

@@ -136,3 +136,18 @@ def test_a_view_is_a_sequence(tmp_path: Path) -> None:
     ]
     with pytest.raises(IndexError):
         view[8]
+
+
+def test_one_content_is_read_as_its_suffix_says(tmp_path: Path) -> None:
+    places = []
+    for name in ("rows.jsonl", "rows.json"):
+        (tmp_path / name).write_text(json.dumps(ROWS[0]))
+        places.append(records(str(tmp_path / name))[0].place)
+    assert places == [f"{tmp_path / 'rows.jsonl'}:1", f"{tmp_path / 'rows.json'} row 1"]
+
+
+def test_a_skipped_row_is_named_by_the_file_that_was_read(tmp_path: Path) -> None:
+    for name in ("one.jsonl", "two.jsonl"):
+        path = tmp_path / name
+        path.write_text(json.dumps(ROWS[0]) + "\nnot json\n")
+        assert f"{path}:2" in converted(str(path), skip_bad=True).counts.bad_examples[0]

@@ -219,3 +219,12 @@ def test_a_problem_asked_under_another_system_prompt_or_in_a_later_turn_is_the_s
             load_data(data, "sft", seed=0)
     rows.write_text(chat(("user", "1+1?"), ("assistant", "2"), ("user", "2+2?"), ("assistant", "4")) + "\n")
     assert load_data(data, "sft", seed=0).problems  # asked after other turns it is another question
+
+
+def test_held_out_rows_are_counted_without_the_copies_of_a_weight(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"p{i}", "completion": f"c{i}"}) + "\n" for i in range(10)))
+    data = Data.model_validate({"train": [{"path": str(path), "weight": 3}], "dev": {"fraction": 0.1}})
+    loaded = load_data(data, "sft", seed=0)
+    assert (len(loaded.train), len(loaded.dev)) == (27, 1)
+    assert "dev: held out 1 of 10 training rows, by prompt" in loaded.notes

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -120,3 +121,44 @@ def test_a_recipe_leaves_urls_as_they_are(tmp_path: Path) -> None:
     recipe = tmp_path / "sft.yaml"
     recipe.write_text("stage: sft\nout: runs/sft\ndata:\n  train: [{path: 's3://bucket/chats/*.jsonl'}]\n")
     assert load_recipe(recipe, stage="sft").recipe.data.train[0].path == "s3://bucket/chats/*.jsonl"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Last-Modified": "the date"}])
+def test_a_web_server_without_digests_never_gives_a_stale_copy(headers: dict[str, str]) -> None:
+    """And one that redirects to an address signed anew each time is asked for the content once."""
+    served: list[str] = []
+    said = {"content": rows(1), **headers}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "signed" not in self.path:
+                self.send_response(302)
+                self.send_header("Location", f"{self.path}?signed={time.time_ns()}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said["content"])))
+            if "Last-Modified" in said:
+                self.send_header("Last-Modified", str(said["Last-Modified"]))
+            self.end_headers()
+            if self.command == "GET":
+                served.append(self.path)
+                self.wfile.write(said["content"])
+
+        do_HEAD = do_GET  # the name that the server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}/a.jsonl"
+        first = fetch(url, None)[0][0]
+        if headers:
+            assert fetch(url, None)[0][0] == first
+        said |= {"content": rows(2)} | dict.fromkeys(headers, "another date")  # as many bytes as before
+        assert fetch(url, None)[0][0].read_bytes() == rows(2)
+    finally:
+        server.shutdown()

@@ -106,8 +106,9 @@ def test_kto(make_job) -> None:
     rows = [{"prompt": r.prompt, "completion": r.completion, "label": r.label} for r in records.train]
     model, reference = copy.deepcopy(job.model), copy.deepcopy(job.model)
     ours = make_trainer(job)
+    spread = Dataset(spread_labels(Dataset.from_list(rows).data.table))
     plain = KTOTrainer(
-        model=model, ref_model=reference, args=job.arguments, train_dataset=Dataset.from_list(spread_labels(rows)),
+        model=model, ref_model=reference, args=job.arguments, train_dataset=spread,
         eval_dataset=Dataset.from_list(rows[:4]), processing_class=job.tokenizer,
     )  # fmt: skip
     for trainer in (ours, plain):

@@ -25,6 +25,7 @@ from posttrain.curation.feedback.verdict import NO_VERDICT, Scale, read_verdict
 from posttrain.curation.source import each_chunk, name_of
 from posttrain.curation.write import encode, new_file, refuse_existing
 from posttrain.data.chunks import rows_of
+from posttrain.data.files import shown
 from posttrain.data.identity import prompt_key
 from posttrain.data.records import Feedback
 from posttrain.data.split import hold_out, join_groups
@@ -91,19 +92,22 @@ def collect(logs: Sequence[str], out: Path, options: Options) -> Collected:
         if path is not None:
             refuse_existing(Path(path), force=options.force)
     wanted, scale = Wanted(options.columns, options.score), Scale(options.up_at, options.down_at)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out.parent) as spool:
-        reading = _Reading(options, wanted, scale, done, spool)
-        reading.read(logs)
-        kept, reasons = settle(reading.verdicts, options.conflicts)
-        reading.left_out.update(reasons)
-        done.left_out = dict(reading.left_out.most_common())
-        done.used, done.verdicts = len(kept), len(kept) + reading.left_out.total()
-        done.scores_not_used, done.words = dict(wanted.unused.most_common()), scale.words
-        if not kept:
-            raise UserError(_nothing(done), where=", ".join(name_of(Source(path=path)) for path in logs))
-        _measure(done, reading.verdicts, kept)
-        _write(done, reading, kept, options)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent) as spool:
+            reading = _Reading(options, wanted, scale, done, spool)
+            reading.read(logs)
+            kept, reasons = settle(reading.verdicts, options.conflicts)
+            reading.left_out.update(reasons)
+            done.left_out = dict(reading.left_out.most_common())
+            done.used, done.verdicts = len(kept), len(kept) + reading.left_out.total()
+            done.scores_not_used, done.words = dict(wanted.unused.most_common()), scale.words
+            if not kept:
+                raise UserError(_nothing(done), where=", ".join(name_of(Source(path=path)) for path in logs))
+            _measure(done, reading.verdicts, kept)
+            _write(done, reading, kept, options)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror or error}", where=shown(out)) from error
     return done
 
 
