@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.data.chunks import chunks_of, rows_of
 from posttrain.data.files import shown
-from posttrain.data.formats import choose_format, rename_columns
+from posttrain.data.formats import check_columns, choose_format, name_of_format, refuse_other_format, rename_columns
 from posttrain.data.identity import asked_keys, content_key
 from posttrain.data.records import Record
 from posttrain.data.system import with_system
@@ -75,6 +75,7 @@ class Stream:
                 raise error
             counts["cannot be read"] += 1
 
+        check_columns(source.columns, self.stage, streamed.where)
         chunks = chunks_of(
             source.path,
             subset=source.subset,
@@ -89,6 +90,8 @@ class Stream:
                 try:
                     row = rename_columns(raw, source.columns, place)
                     format = format or choose_format(row, self.stage, source.format, place, streamed.format_where)
+                    if source.format == "auto":
+                        refuse_other_format(row, self.stage, name_of_format(format, self.stage), place)
                     record = with_system(format.read(row, place), self.system)
                 except UserError as error:
                     bad(error)

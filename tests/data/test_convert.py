@@ -86,8 +86,8 @@ def test_the_kept_keys_are_those_of_the_records(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ('"text"', "a row must be an object"),
         ({"prompt": "q"}, "the column completion is missing"),
-        ({"messages": [{"role": "bot?", "content": "x"}]}, "the column prompt is missing"),
-        ({"prompt": "q", "completion": "a", "tools": '["\\ud800"]'}, "a tool schema needs a name"),
+        ({"messages": [{"role": "bot?", "content": "x"}]}, "the row fits messages, and the first row"),
+        ({"prompt": "q", "completion": "a", "tools": '["\\ud800"]'}, "without its other half"),
         ({"prompt": [{"role": "user", "content": '"\\ud800"'}], "completion": 7.5e400}, "is not a JSON number"),
     ],
 )
