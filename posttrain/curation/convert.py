@@ -141,14 +141,17 @@ def in_words(reasons: Counter[str] | dict[str, int]) -> str:
 
 
 def _find_format(source: Source, stage: str, skip_bad: bool) -> Format:
-    """The format of the first row that can be read, or fits one where others are skipped."""
+    """The format of the first row, or of the first that can be read where others are skipped."""
     errors: list[UserError] = []
     with each_chunk(source) as chunks:
         for chunk in chunks:
             for raw, place in rows_of(chunk, errors.append if skip_bad else None):
                 try:
                     row = rename_columns(raw, source.columns, place)
-                    return choose_format(row, stage, source.format, place, "--format")
+                    format = choose_format(row, stage, source.format, place, "--format")
+                    if skip_bad:
+                        format.read(row, place)  # a row that is skipped says nothing about the others
+                    return format
                 except UserError as error:
                     if not skip_bad or error.where == "--format":
                         raise

@@ -153,7 +153,7 @@ def _plain(value: Any) -> str:
 def _find_format(
     chunks: Iterator[Chunk], source: Source, stage: str, skip_bad: bool, where: str, format_where: str
 ) -> tuple[Format, Iterator[Chunk]]:
-    """The format of the first row that can be read, or fits one where others are skipped; and all the chunks."""
+    """The format of the first row, or of the first that can be read where others are skipped; and all the chunks."""
     seen: list[Chunk] = []
     errors: list[UserError] = []
     for chunk in chunks:
@@ -161,7 +161,10 @@ def _find_format(
         for raw, place in rows_of(chunk, errors.append if skip_bad else None):
             try:
                 row = rename_columns(raw, source.columns, place)
-                return choose_format(row, stage, source.format, place, format_where), chain(seen, chunks)
+                format = choose_format(row, stage, source.format, place, format_where)
+                if skip_bad:
+                    format.read(row, place)  # a row that is skipped says nothing about the others
+                return format, chain(seen, chunks)
             except UserError as error:
                 if not skip_bad or error.where == format_where:
                     raise

@@ -134,8 +134,8 @@ def _read_message(message: Any, place: str, column: str) -> Message:
         _refuse_misspelt(unread, place, column)
     if role == "function_call":  # ShareGPT: the call itself is the turn's text
         said = parse_json_text(message.get("value", message.get("content")), place, column)
-        calls = said if isinstance(said, list) else [said]
-        return {"role": "assistant", "content": "", "tool_calls": _read_calls(calls, place, column)}
+        listed_calls = said if isinstance(said, list) else [said]
+        return {"role": "assistant", "content": "", "tool_calls": _read_calls(listed_calls, place, column)}
     if message.get("function_call"):
         raise UserError(
             f"{column}: function_call is OpenAI's older spelling", where=place, fix="Use tool_calls: [...]."

@@ -89,10 +89,11 @@ class Stream:
                 counts["read"] += 1
                 try:
                     row = rename_columns(raw, source.columns, place)
-                    format = format or choose_format(row, self.stage, source.format, place, streamed.format_where)
+                    found = format or choose_format(row, self.stage, source.format, place, streamed.format_where)
                     if source.format == "auto":
-                        refuse_other_format(row, self.stage, name_of_format(format, self.stage), place)
-                    record = with_system(format.read(row, place), self.system)
+                        refuse_other_format(row, self.stage, name_of_format(found, self.stage), place)
+                    record = with_system(found.read(row, place), self.system)
+                    format = found
                 except UserError as error:
                     bad(error)
                     continue
