@@ -69,7 +69,7 @@ def read_separated(delimiter: str) -> Callable[[BinaryIO, str], Iterator[Placed]
         try:
             for fields in lines:
                 place, start = f"{name}:{start}", lines.line_num + 1
-                if not fields:  # a blank line
+                if len(fields) < 2 and not "".join(fields).strip():  # a blank line
                     continue
                 if header is None:
                     header = _header(fields, place)
@@ -77,7 +77,8 @@ def read_separated(delimiter: str) -> Callable[[BinaryIO, str], Iterator[Placed]
                 yield _or_error(_separated_row, header, fields, place), place
         except csv.Error as error:
             fix = _RESAVE if "NUL" in str(error) else "A field with a quote in it needs quotes around, and two inside."
-            raise UserError(f"not valid CSV: {error}", where=f"{name}:{start}", fix=fix) from error
+            said = str(error).replace("\t", "a tab")
+            raise UserError(f"not valid CSV: {said}", where=f"{name}:{start}", fix=fix) from error
 
     return read
 

@@ -683,6 +683,14 @@ def parquet_files(rng: random.Random) -> Iterator[Case]:
         (pa.array([[{"role": "user", "content": "q", "name": None}]]), "q"), (pa.array(["é😀"]), "é😀"),
         (pa.array(['[{"role": "user", "content": "q"}]']), "q"), (pa.array(["q"], pa.string_view()), "q"),
     ]  # fmt: skip
+    labels = [
+        (pa.array([1], pa.int8()), True), (pa.array([False]), False), (pa.array([1.0]), True),
+        (pa.array([float("nan")]), None), (pa.array([b"\xff"]), None),
+    ]  # fmt: skip
+    golds = [
+        (pa.array([3]), 3), (pa.array([day]), "2024-01-02"), (pa.array([dec]), "1.50"), (pa.array([b"\xff"]), None),
+        (pa.array([float("inf")]), None), (pa.array([[("a", "b")]], pairs), {"a": "b"}),
+    ]  # fmt: skip
     more = [
         pa.array([day]),
         pa.array([b"\xff"]),

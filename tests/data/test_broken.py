@@ -45,22 +45,24 @@ def check(case: Case, folder: Path, *, skipping: bool = True) -> None:
     assert any(f"skipped {rows} that cannot be read" in note for note in loaded.notes), loaded.notes
 
 
-def check_all(kind: str, total: int, folder: Path) -> None:
+def check_all(kind: str, total: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = []
     for number, case in enumerate(cases(kind, total, SEED)):
+        if number % 50 == 0:  # thousands of prepared sets in one folder take long to look through
+            monkeypatch.setenv("POSTTRAIN_CACHE", str(folder / f"cache{number}"))
         try:
-            check(case, folder, skipping=number % 4 == 0)
+            check(case, folder, skipping=number % 3 == 0)
         except Exception as error:
             failed.append(f"{number}: {case.name} ({case.file}): {type(error).__name__}: {str(error)[:600]}")
     assert not failed, f"{len(failed)} of {number + 1}:\n" + "\n".join(failed[:40])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sample_of_broken_files_and_rows(kind: str, tmp_path: Path) -> None:
-    check_all(kind, 400, tmp_path)
+def test_a_sample_of_broken_files_and_rows(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_all(kind, 400, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_five_thousand_broken_files_and_rows(kind: str, tmp_path: Path) -> None:
-    check_all(kind, 5000, tmp_path)
+def test_five_thousand_broken_files_and_rows(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_all(kind, 5000, tmp_path, monkeypatch)
