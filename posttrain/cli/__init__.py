@@ -45,6 +45,7 @@ data_app.command("split")(shaping.split)
 data_app.command("sample")(shaping.sample)
 data_app.command("feedback")(feedback.feedback)
 data_app.command("show")(data.show)
+data_app.command("stats")(data.stats)
 app.add_typer(data_app, name="data")
 
 recipe_app = typer.Typer(

@@ -113,3 +113,44 @@ def show(
             html=html,
             as_json=as_json,
         )
+
+
+def stats(
+    source: SourceOrRecipe,
+    rows: Annotated[int | None, typer.Option("--rows", min=1, help="Count only so many, drawn at random.")] = None,
+    as_json: AsJson = False,
+    stage: StageOfRows = None,
+    part: PartOfRecipe = None,
+    set_: Sets = None,
+    model: TokenizerOf = None,
+    max_length: MaxLength = None,
+    columns: Columns = None,
+    format: FormatName = None,
+    subset: Subset = None,
+    split: Split = None,
+    revision: Revision = None,
+) -> None:
+    """Say what is in the rows, in figures, and what to do about what is wrong with them.
+
+    Examples: posttrain data stats sft.yaml; posttrain data stats rows.jsonl --rows 10000 --json
+    """
+    from posttrain.inspection.report import report
+    from posttrain.launch.start import reserved_stdout
+
+    with reserved_stdout() as stdout:
+        report(
+            source,
+            stdout,
+            rows=rows,
+            part=part,
+            overrides=set_ or [],
+            model=piped(model, "data stats"),
+            as_json=as_json,
+            stage=stage,
+            max_length=max_length,
+            columns=columns or [],
+            format=format,
+            subset=subset,
+            split=split,
+            revision=revision,
+        )

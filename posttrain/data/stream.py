@@ -36,6 +36,7 @@ LOOKED_AT = 1_000
 """Rows of each source that are read before training."""
 
 _TOKENIZED_TOGETHER = 256
+_LOOKED_AT_BY_TRAINERS = 8  # to see what they are given
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,14 @@ def token_rows(stream: Stream, tokenizer: Any, settings: dict[str, Any]) -> Iter
             done = OF_STAGE[stream.stage](batch, tokenizer, **settings)
             counts.update(done.dropped)
             counts["truncated"] += done.truncated
+            counts["split"] += done.split
             for row in done.rows:
                 kept += 1
                 yield {name: value for name, value in row.items() if name != "index"}
         if not kept:
             raise UserError(f"no row is left to train on: {_summary(counts)}", where="data.train")
     finally:
-        if kept != 1:  # a trainer looks at one row to see what it is given
+        if kept > _LOOKED_AT_BY_TRAINERS or not kept:
             print(f"stream: {_summary(counts)}", file=sys.stderr)
 
 

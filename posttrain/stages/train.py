@@ -236,7 +236,7 @@ def _summary(job: Job, document: dict[str, Any]) -> str:
     """Return the closing lines: what was reached, in how long, and what to type next."""
     lines = [f"{job.recipe.stage} done: {document['steps']} steps in {document['seconds']:,.0f} s -> {job.run}"]
     before, after = document["metrics"]["dev_before"], document["metrics"]["dev_after"]
-    for name in ("loss", "reward", "pass@1", f"pass@{max(job.recipe.eval.k)}", "rewards/accuracies"):
+    for name in dict.fromkeys(("loss", "reward", "pass@1", f"pass@{max(job.recipe.eval.k)}", "rewards/accuracies")):
         if before and after and isinstance(before.get(name), float) and isinstance(after.get(name), float):
             error = after.get(f"{name}_stderr")
             lines.append(

@@ -8,14 +8,20 @@ from typing import Any
 
 def detected(text: str) -> str | None:
     """Return the code of the text's language (``en``, ``zh-cn``), or None where there is nothing to tell it by."""
+    found = probabilities(text)
+    return found[0][0] if found else None
+
+
+def probabilities(text: str) -> list[tuple[str, float]]:
+    """Return the languages that the text may be in, each code with its probability, the likeliest first."""
     from langdetect.lang_detect_exception import LangDetectException
 
     detector = _factory().create()
     detector.append(text)
     try:
-        return detector.detect()
+        return [(each.lang, each.prob) for each in detector.get_probabilities()]
     except LangDetectException:
-        return None
+        return []
 
 
 def codes() -> list[str]:
