@@ -25,7 +25,7 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
     try:
         # Inside gzip there is no reading from the end but by reading it all.
         source = io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file
-        opened = parquet.ParquetFile(source)
+        opened = parquet.ParquetFile(source, page_checksum_verification=True)  # where there are some
         encoded = (opened.schema_arrow.metadata or {}).get(JSON_COLUMNS)
         for batch in opened.iter_batches(batch_size=1000):
             for row in batch.to_pylist(maps_as_pydicts="strict"):
