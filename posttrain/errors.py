@@ -7,7 +7,15 @@ Exit codes: 0 done, 1 a bug or a crash, 2 something the user can mend, 3 a gate 
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
+from itertools import islice
+
+_LONGEST_WORD = 80  # characters
+_MOST_KNOWN = 1000  # names that a word is compared with
+_MOST_LISTED = 30  # names in a message
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _LONGEST_WORD
 
 EXIT_DONE = 0
 EXIT_CRASH = 1
@@ -57,7 +65,23 @@ class Stopped(Exception):
         self.exit_code = 128 + signal_number
 
 
+def brief(value: object) -> str:
+    """`value` as code writes it, on one line that is not too long to print."""
+    text = _BRIEF.repr(value)
+    return text if len(text) <= 2 * _LONGEST_WORD else f"{text[: 2 * _LONGEST_WORD]}…"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names one after the other, as a message has room for them."""
+    first = [str(name) for name in islice(names, _MOST_LISTED + 1)]
+    said = [name if name.isprintable() and len(name) <= _LONGEST_WORD else brief(name) for name in first]
+    return ", ".join(said[:_MOST_LISTED] + ["…"] * (len(said) > _MOST_LISTED))
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the known word nearest to `word`, or an empty string."""
-    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    if len(word) > _LONGEST_WORD:
+        return ""
+    among = [other for other in islice(known, _MOST_KNOWN) if len(other) <= _LONGEST_WORD]
+    nearest = difflib.get_close_matches(word, among, n=1, cutoff=0.6)
     return f" Did you mean '{nearest[0]}'?" if nearest else ""

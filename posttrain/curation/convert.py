@@ -16,7 +16,15 @@ from posttrain.curation.source import each_chunk, name_of
 from posttrain.curation.write import RowsFile, encode, new_file, refuse_existing
 from posttrain.data.chunks import Chunk, rows_of
 from posttrain.data.files import shown
-from posttrain.data.formats import FORMATS, choose_format, rename_columns
+from posttrain.data.formats import (
+    FORMATS,
+    check_columns,
+    choose_format,
+    name_of_format,
+    refuse_other_format,
+    rename_columns,
+)
+from posttrain.data.formats.format import Format
 from posttrain.data.workers import in_order
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Source
@@ -31,6 +39,7 @@ class Reshaping:
 
     stage: str
     format: str
+    found: bool  # rather than named: then no row may fit another
     columns: dict[str, str]
     to: str
     keep: tuple[str, ...]
@@ -77,10 +86,9 @@ def convert(
     refuse_existing(out, force=force)
     refuse_existing(rejected, force=force)
     choose_shape(to, stage)
-    row, place = _first_row(source, skip_bad)
-    format = choose_format(row, stage, source.format, place, "--format")
-    name = next(key for key, each in FORMATS[stage].items() if each is format)
-    job = Reshaping(stage, name, source.columns, to, tuple(keep), skip_bad, skip_unfit)
+    check_columns(source.columns, stage, "--columns")
+    name = name_of_format(_find_format(source, stage, skip_bad), stage)
+    job = Reshaping(stage, name, source.format == "auto", source.columns, to, tuple(keep), skip_bad, skip_unfit)
     done = Reshaped(str(out), stage, name, to)
     reasons: Counter[str] = Counter()
     left: Counter[str] = Counter()
@@ -132,13 +140,22 @@ def in_words(reasons: Counter[str] | dict[str, int]) -> str:
     return "; ".join(f"{count:,} {'row' if count == 1 else 'rows'}: {reason}" for reason, count in reasons.items())
 
 
-def _first_row(source: Source, skip_bad: bool) -> tuple[dict[str, Any], str]:
-    """The first row that can be read, with its columns renamed."""
+def _find_format(source: Source, stage: str, skip_bad: bool) -> Format:
+    """The format of the first row, or of the first that can be read where others are skipped."""
     errors: list[UserError] = []
     with each_chunk(source) as chunks:
         for chunk in chunks:
-            for row, place in rows_of(chunk, errors.append if skip_bad else None):
-                return rename_columns(row, source.columns, place), place
+            for raw, place in rows_of(chunk, errors.append if skip_bad else None):
+                try:
+                    row = rename_columns(raw, source.columns, place)
+                    format = choose_format(row, stage, source.format, place, "--format")
+                    if skip_bad:
+                        format.read(row, place)  # a row that is skipped says nothing about the others
+                    return format
+                except UserError as error:
+                    if not skip_bad or error.where == "--format":
+                        raise
+                    errors.append(error)
     raise UserError(f"no row can be read, the first for this: {errors[0]}", where=name_of(source))
 
 
@@ -185,6 +202,8 @@ def _convert_chunk(task: tuple[Chunk, Reshaping]) -> _Made:
     for raw, place in rows_of(chunk, bad):
         try:
             row = _Looked(rename_columns(raw, job.columns, place))
+            if job.found:
+                refuse_other_format(dict(row), job.stage, job.format, place)
             record = read(row, place)
             new = write_row(record, shape, job.stage)
             line = encode(new | _kept(row, job.keep, new, place), place)

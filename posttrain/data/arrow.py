@@ -25,14 +25,16 @@ def read_parquet(file: BinaryIO, name: str) -> Iterator[tuple[dict[str, Any], st
     try:
         # Inside gzip there is no reading from the end but by reading it all.
         source = io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file
-        opened = parquet.ParquetFile(source)
+        opened = parquet.ParquetFile(source, page_checksum_verification=True)  # where there are some
         encoded = (opened.schema_arrow.metadata or {}).get(JSON_COLUMNS)
         for batch in opened.iter_batches(batch_size=1000):
-            for row in batch.to_pylist():
+            for row in batch.to_pylist(maps_as_pydicts="strict"):
                 number += 1
                 yield _without_nulls(row) if encoded is None else _decoded(row, encoded), f"{name} row {number}"
-    except pyarrow.ArrowException as error:
-        raise UserError(f"not a valid Parquet file: {error}", where=name) from error
+    except (pyarrow.ArrowException, ValueError, ArithmeticError, LookupError, TypeError) as error:
+        # Of values that Python cannot hold (text that is no UTF-8, times out of range) come errors of many kinds.
+        at = f"{name}, after row {number}" if number else name
+        raise UserError(f"not a valid Parquet file: {_first_line(error)}", where=at) from error
 
 
 def read_hub(
@@ -85,12 +87,30 @@ def _names(encoded: bytes) -> frozenset[str]:
     return frozenset(json.loads(encoded))
 
 
+def _text(value: bytes) -> str | bytes:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
 def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    """`row` without the nulls that Arrow fills in where one row's object lacks another row's keys."""
+    """`row` without the nulls that Arrow fills in where one row's object lacks another row's keys.
+
+    NaN is null too, as pandas writes it; bytes that are UTF-8 are text, as some writers leave it unsaid.
+    """
     return {key: _drop_nulls(value) for key, value in row.items()}
 
 
 def _drop_nulls(value: Any) -> Any:
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, bytes):
+        return _text(value)
     if isinstance(value, dict):
         return {key: _drop_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):

@@ -78,6 +78,8 @@ def rows_of(chunk: Chunk, on_bad: Callable[[UserError], None] | None = None) -> 
     for raw, place in _placed(chunk):
         try:
             row = parse_line(raw, place) if chunk.lines is not None else raw
+            if isinstance(row, UserError):  # of a reader that goes on after it
+                raise row
             if not isinstance(row, dict):
                 raise UserError(f"a row must be an object with named columns, this one is {_kind(row)}", where=place)
         except UserError as error:

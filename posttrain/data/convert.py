@@ -18,9 +18,17 @@ import pyarrow as pa
 
 from posttrain.data.arrow import hub_digest
 from posttrain.data.cache import cached, file_digest
-from posttrain.data.chunks import Chunk, Placed, chunks_of, rows_of
-from posttrain.data.files import files_of, is_hub_id, shown, suffix
-from posttrain.data.formats import FORMATS, choose_format, rename_columns
+from posttrain.data.chunks import Chunk, chunks_of, rows_of
+from posttrain.data.files import SourceFile, files_of, is_hub_id, shown, suffix
+from posttrain.data.formats import (
+    FORMATS,
+    check_columns,
+    choose_format,
+    name_of_format,
+    refuse_other_format,
+    rename_columns,
+)
+from posttrain.data.formats.format import Format
 from posttrain.data.identity import keys_of
 from posttrain.data.records import Record
 from posttrain.data.system import with_system
@@ -55,6 +63,7 @@ class Reading:
 
     stage: str
     format: str
+    found: bool  # rather than named: then no row may fit another
     columns: dict[str, str]
     system: str | SystemPrompt | None
     skip_bad: bool
@@ -103,12 +112,13 @@ def convert_source(
     Raises UserError at `where` for a source that cannot be had, at `format_where` for an unknown format, and at
     the row's place for one that cannot be read, unless `skip_bad`.
     """
-    chunks = chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision, where=where)
-    (row, place), chunks = _first_row(chunks, source, skip_bad, where)
-    format = choose_format(row, stage, source.format, place, format_where)
-    name = next(key for key, each in FORMATS[stage].items() if each is format)
-    reading = Reading(stage, name, source.columns, system, skip_bad, group)
     files = [] if is_hub_id(source.path) else files_of(source.path, where)
+    before = _state(files)
+    chunks = chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision, where=where)
+    check_columns(source.columns, stage, where, group)
+    format, chunks = _find_format(chunks, source, stage, skip_bad, where, format_where)
+    name = name_of_format(format, stage)
+    reading = Reading(stage, name, source.format == "auto", source.columns, system, skip_bad, group)
     content = [file_digest(file.path) for file in files] or [
         hub_digest(source.path, source.subset, source.split, source.revision, where)
     ]
@@ -118,9 +128,20 @@ def convert_source(
     names = [file.name for file in files] or [f"{source.path}[{source.split}]"]
     called = names if skip_bad else [suffix(name) for name in names]
     key = {"reading": repr(reading), "content": content, "called": called}
-    entry = cached("records", key, lambda into: _convert(chunks, reading, into, label, size))
+
+    def make(into: Path) -> None:
+        _convert(chunks, reading, into, label, size)
+        if _state(files) != before:  # or old rows would be kept under the digest of new ones
+            raise UserError(f"{shown(source.path)} changed while it was read", where=where, fix="Run it again.")
+
+    entry = cached("records", key, make)
     about = json.loads((entry / ABOUT).read_text(encoding="utf-8"))
     return Converted(entry / RECORDS, names, format.title, Counts(**about))
+
+
+def _state(files: list[SourceFile]) -> list[tuple[int, int]]:
+    found = [file.path.stat() for file in files]
+    return [(each.st_size, each.st_mtime_ns) for each in found]
 
 
 def decode(record_type: type[Record], text: str, place: str) -> Record:
@@ -130,20 +151,36 @@ def decode(record_type: type[Record], text: str, place: str) -> Record:
 
 def _encode(record: Record) -> str:
     said = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "place"}
-    return json.dumps(said, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(said, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise UserError(f"a value that no JSON can hold: {error}", where=record.place) from error
 
 
-def _first_row(chunks: Iterator[Chunk], source: Source, skip_bad: bool, where: str) -> tuple[Placed, Iterator[Chunk]]:
-    """The first row that can be read, its columns renamed; and all the chunks, from the first."""
+def _plain(value: Any) -> str:
+    """A date, a time or a decimal of a Parquet file, as text."""
+    if isinstance(value, bytes):
+        raise ValueError("bytes that are no UTF-8 text")
+    return str(value)
+
+
+def _find_format(
+    chunks: Iterator[Chunk], source: Source, stage: str, skip_bad: bool, where: str, format_where: str
+) -> tuple[Format, Iterator[Chunk]]:
+    """The format of the first row, or of the first that can be read where others are skipped; and all the chunks."""
     seen: list[Chunk] = []
     errors: list[UserError] = []
     for chunk in chunks:
         seen.append(chunk)
-        for row, place in rows_of(chunk, errors.append if skip_bad else None):
+        for raw, place in rows_of(chunk, errors.append if skip_bad else None):
             try:
-                return (rename_columns(row, source.columns, place), place), chain(seen, chunks)
+                row = rename_columns(raw, source.columns, place)
+                format = choose_format(row, stage, source.format, place, format_where)
+                if skip_bad:
+                    format.read(row, place)  # a row that is skipped says nothing about the others
+                return format, chain(seen, chunks)
             except UserError as error:
-                if not skip_bad:
+                if not skip_bad or error.where == format_where:
                     raise
                 errors.append(error)
     raise UserError(f"no row can be read, the first for this: {errors[0]}", where=where)
@@ -180,9 +217,10 @@ def _convert_chunk(task: tuple[Chunk, Reading]) -> tuple[pa.RecordBatch, Counts,
     for raw, place in rows_of(chunk, bad):
         try:
             row = rename_columns(raw, reading.columns, place)
+            if reading.found:
+                refuse_other_format(row, reading.stage, reading.format, place)
             record = with_system(read(row, place), reading.system)
             text = _encode(record)
-            _refuse_half_characters(text, place)
         except UserError as error:
             bad(error)
             continue
@@ -209,11 +247,3 @@ def _convert_chunk(task: tuple[Chunk, Reading]) -> tuple[pa.RecordBatch, Counts,
 def _group(row: dict[str, Any], column: str | None) -> str | None:
     value = row.get(column) if column else None
     return None if value in (None, "") else str(value)
-
-
-def _refuse_half_characters(text: str, place: str) -> None:
-    """JSON inside a string may have escaped what no text can hold."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError("an escape \\ud800-\\udfff without its other half", where=place) from error

@@ -34,14 +34,22 @@ def files_of(path: str, where: str | None = None) -> list[SourceFile]:
 
 def _local(path: str, where: str | None) -> list[Path]:
     path = os.path.expanduser(path)
+    if "\0" in path:
+        raise UserError(f"no file has a name like {path!r}", where=where, fix="Check the path.")
     if os.path.isdir(path):
         raise UserError(
             f"{shown(path)} is a directory",
             where=where,
             fix=f"Name its files, for example {os.path.join(shown(path), '*.jsonl')}",
         )
-    if os.path.exists(path):
+    if os.path.isfile(path):
         return [Path(path)]
+    if os.path.exists(path):
+        raise UserError(
+            f"{shown(path)} is no regular file (a pipe, or a device)",
+            where=where,
+            fix="Save what it gives as a file: rows are read more than once.",
+        )
     if _GLOB.search(path):
         found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
         if not found:
@@ -73,6 +81,11 @@ def _missing(path: str, where: str | None) -> UserError:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         return UserError(f"no file {path}: the folder {folder} does not exist", where=where, fix="Check the path.")
-    files = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    try:
+        files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
+    except OSError as error:
+        return UserError(f"no file {shown(path)}: {error}", where=where, fix="Check the path.")
+    if os.path.islink(path):
+        return UserError(f"{shown(path)} is a link to no file", where=where, fix="Check where it leads.")
     guess = did_you_mean(os.path.basename(path), files)
     return UserError(f"no file {shown(path)}.{guess}", where=where, fix=None if guess else "Check the path.")

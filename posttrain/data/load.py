@@ -214,9 +214,10 @@ def _rows(count: int) -> str:
 
 def _notes_on_train(train: Records) -> list[str]:
     notes = []
-    repeated = len(train) - len(set(content_keys(train).tolist()))
+    own = train.at(np.unique(train.order))  # without the copies that a weight makes
+    repeated = len(own) - len(set(content_keys(own).tolist()))
     if repeated:
-        notes.append(f"{repeated:,} of {len(train):,} training rows repeat another one exactly; they are kept")
+        notes.append(f"{repeated:,} of {len(own):,} training rows repeat another one exactly; they are kept")
     labels = Counter(train.column("label")) if train.record_type is Feedback else Counter()
     if labels:
         notes.append(f"labels: {labels[True]:,} up, {labels[False]:,} down")

@@ -12,12 +12,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.chunks import chunks_of, rows_of
 from posttrain.data.files import shown
-from posttrain.data.formats import choose_format, rename_columns
+from posttrain.data.formats import check_columns, choose_format, name_of_format, refuse_other_format, rename_columns
 from posttrain.data.identity import asked_keys, content_key
 from posttrain.data.records import Record
 from posttrain.data.system import with_system
@@ -62,9 +62,10 @@ class Stream:
     seed: int
     held_out: frozenset[bytes]
 
-    def records(self, counts: Counter[str]) -> Iterator[Record]:
-        """Yield the records, sources mixed evenly, shuffled within a buffer; count what is left out, by reason."""
-        rng = random.Random(self.seed)
+    def records(self, counts: Counter[str], number: int = 0) -> Iterator[Record]:
+        """Yield the records of the pass with this number, sources mixed evenly, shuffled within a buffer, in an order
+        of its own; count what is left out, by reason."""
+        rng = random.Random(f"{self.seed} {number}")
         yield from _shuffled(_mixed([self.read(each, counts) for each in self.sources], rng), rng)
 
     def read(self, streamed: Streamed, counts: Counter[str]) -> Iterator[Record]:
@@ -76,6 +77,7 @@ class Stream:
                 raise error
             counts["cannot be read"] += 1
 
+        check_columns(source.columns, self.stage, streamed.where)
         chunks = chunks_of(
             source.path,
             subset=source.subset,
@@ -89,8 +91,11 @@ class Stream:
                 counts["read"] += 1
                 try:
                     row = rename_columns(raw, source.columns, place)
-                    format = format or choose_format(row, self.stage, source.format, place, streamed.format_where)
-                    record = with_system(format.read(row, place), self.system)
+                    found = format or choose_format(row, self.stage, source.format, place, streamed.format_where)
+                    if source.format == "auto":
+                        refuse_other_format(row, self.stage, name_of_format(found, self.stage), place)
+                    record = with_system(found.read(row, place), self.system)
+                    format = found
                 except UserError as error:
                     bad(error)
                     continue
@@ -116,22 +121,30 @@ class Stream:
             looked = list(islice(self.read(streamed, counts), LOOKED_AT))
             if not looked:
                 raise UserError(f"none of the first rows can be used: {_summary(counts)}", where=streamed.where)
-            total.update(streamed.source.model_dump_json().encode())
+            total.update(streamed.source.model_dump_json(exclude={"path"}).encode())
             total.update(b"".join(map(content_key, looked)))
             notes.append(f"train: {shown(streamed.source.path)}: streamed; looked at the first {len(looked):,} rows")
         return notes, total.hexdigest()
 
 
 def stream_rows(stream: Stream, tokenizer: PreTrainedTokenizerBase, settings: dict[str, Any]) -> IterableDataset:
-    """The token rows of the stream as a data set to iterate over, tokenized as they are asked for."""
+    """The token rows of the stream, pass after pass without an end, tokenized as they are asked for.
+
+    One stream without an end, since a trainer that resumes skips what it has seen of one.
+    """
     from datasets import Features, IterableDataset, List, Value
 
     features = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
     given = {"stream": stream, "tokenizer": tokenizer, "settings": settings}
-    return IterableDataset.from_generator(token_rows, gen_kwargs=given, features=features)
+    return IterableDataset.from_generator(_without_end, gen_kwargs=given, features=features)
 
 
-def token_rows(stream: Stream, tokenizer: Any, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _without_end(stream: Stream, tokenizer: Any, settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for number in count():
+        yield from token_rows(stream, tokenizer, settings, number)
+
+
+def token_rows(stream: Stream, tokenizer: Any, settings: dict[str, Any], number: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the token rows of one pass over the stream; say at its end what became of the records.
 
     Raises UserError when a pass over all of it has nothing to train on.
@@ -141,7 +154,7 @@ def token_rows(stream: Stream, tokenizer: Any, settings: dict[str, Any]) -> Iter
     counts: Counter[str] = Counter()
     kept = 0
     try:
-        records = stream.records(counts)
+        records = stream.records(counts, number)
         while batch := list(islice(records, _TOKENIZED_TOGETHER)):
             done = OF_STAGE[stream.stage](batch, tokenizer, **settings)
             counts.update(done.dropped)

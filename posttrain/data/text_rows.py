@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from posttrain.data.json_text import parse_json
 from posttrain.errors import UserError
 
 Placed = tuple[Any, str]
 
 BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+_RESAVE = "It looks like UTF-16. Save the file as UTF-8."
 
 
 def parse_line(line: bytes, place: str) -> Any:
@@ -21,18 +24,18 @@ def parse_line(line: bytes, place: str) -> Any:
 
 def read_json(file: BinaryIO, name: str) -> Iterator[Placed]:
     """A list of rows, or an object that holds it under ``data``; JSONL in a .json file is read as that."""
-    data = file.read()
+    data = file.read().removeprefix(BOM)
     if not data.strip():
         return
-    text = _decode(data.removeprefix(BOM), name)
+    text = _decode(data, name)
     try:
         rows = _parse_json(text, name)
     except UserError:
         if not _first_line_is_json(text):
             raise
-        for number, line in enumerate(data.removeprefix(BOM).split(b"\n"), 1):
+        for number, line in enumerate(data.split(b"\n"), 1):
             if line.strip():
-                yield parse_line(line, f"{name}:{number}"), f"{name}:{number}"
+                yield _or_error(parse_line, line, f"{name}:{number}"), f"{name}:{number}"
         return
     if isinstance(rows, dict) and isinstance(rows.get("data"), list):
         rows = rows["data"]
@@ -47,41 +50,76 @@ def read_json(file: BinaryIO, name: str) -> Iterator[Placed]:
 def _first_line_is_json(text: str) -> bool:
     lines = [line for line in text.split("\n") if line.strip()]
     try:
-        return len(lines) > 1 and isinstance(json.loads(lines[0]), dict)
+        return len(lines) > 1 and isinstance(parse_json(lines[0]), dict)
     except ValueError:
         return False
 
 
 def read_separated(delimiter: str) -> Callable[[BinaryIO, str], Iterator[Placed]]:
-    """A reader of rows whose fields are separated by `delimiter` and named by the first line."""
+    """A reader of rows whose fields are separated by `delimiter` and named by the first line.
+
+    Where a quote is not closed nobody knows where the next row begins: that is an error of the whole file.
+    """
 
     def read(file: BinaryIO, name: str) -> Iterator[Placed]:
         csv.field_size_limit(2**31 - 1)  # the default refuses fields above 128 KiB
-        lines = csv.reader(_text_lines(file, name), delimiter=delimiter, strict=True)
+        lines = csv.reader(_text_lines(file), delimiter=delimiter, strict=True)
         header: list[str] | None = None
         start = 1
         try:
             for fields in lines:
                 place, start = f"{name}:{start}", lines.line_num + 1
-                if not fields:  # a blank line
+                if len(fields) < 2 and not "".join(fields).strip():  # a blank line
                     continue
                 if header is None:
                     header = _header(fields, place)
                     continue
-                if len(fields) != len(header):
-                    raise UserError(
-                        f"{len(fields)} fields where the header has {len(header)}",
-                        where=place,
-                        fix="A field that contains the separator or a line break needs quotes.",
-                    )
-                yield dict(zip(header, fields, strict=True)), place
+                yield _or_error(_separated_row, header, fields, place), place
         except csv.Error as error:
-            raise UserError(f"not valid CSV: {error}", where=f"{name}:{start}") from error
+            fix = _RESAVE if "NUL" in str(error) else "A field with a quote in it needs quotes around, and two inside."
+            said = str(error).replace("\t", "a tab")
+            raise UserError(f"not valid CSV: {said}", where=f"{name}:{start}", fix=fix) from error
 
     return read
 
 
+def _or_error(read: Callable[..., Any], *given: Any) -> Any:
+    """What `read` returns, or the UserError that it raises: whoever takes the row says what becomes of it."""
+    try:
+        return read(*given)
+    except UserError as error:
+        return error
+
+
+def _separated_row(header: list[str], fields: list[str], place: str) -> dict[str, str]:
+    if len(fields) != len(header):
+        raise UserError(
+            f"{len(fields)} fields where the header has {len(header)}",
+            where=place,
+            fix="A field that contains the separator or a line break needs quotes.",
+        )
+    _check_text(fields, place)
+    if [field.strip().removeprefix("\ufeff") for field in fields] == header:
+        raise UserError("the header once more", where=place, fix="Take it out: files were joined with their headers.")
+    if fields[0].startswith("\ufeff"):
+        raise UserError("a byte order mark before the row", where=place, fix="Take it out, as where files were joined.")
+    return dict(zip(header, fields, strict=True))
+
+
+def _check_text(fields: list[str], place: str) -> None:
+    """Raises UserError at `place` for bytes that were no UTF-8, and for NULs."""
+    text = "".join(fields)
+    if "\0" in text:
+        raise UserError("a NUL byte", where=place, fix=_RESAVE)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        byte = ord(text[error.start]) - 0xDC00
+        raise UserError(f"not UTF-8 text: byte {byte:#04x}", where=place, fix="Save the file as UTF-8.") from error
+
+
 def _header(fields: list[str], place: str) -> list[str]:
+    _check_text(fields, place)
     names = [field.strip() for field in fields]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or "" in names:
@@ -90,9 +128,10 @@ def _header(fields: list[str], place: str) -> list[str]:
     return names
 
 
-def _text_lines(file: BinaryIO, name: str) -> Iterator[str]:
+def _text_lines(file: BinaryIO) -> Iterator[str]:
+    """The lines; bytes that are no UTF-8 as half characters, which `_check_text` finds in their row."""
     for number, raw in enumerate(file, 1):
-        yield _decode(raw.removeprefix(BOM) if number == 1 else raw, f"{name}:{number}")
+        yield (raw.removeprefix(BOM) if number == 1 else raw).decode("utf-8", "surrogateescape")
 
 
 def _decode(raw: bytes, place: str) -> str:
@@ -102,38 +141,21 @@ def _decode(raw: bytes, place: str) -> str:
         raise UserError(
             f"not UTF-8 text: byte {error.object[error.start]:#04x} at column {error.start + 1}",
             where=place,
-            fix="Save the file as UTF-8.",
+            fix="Save the file as UTF-8." if raw[:2] not in UTF_16 else _RESAVE,
         ) from error
 
 
 def _parse_json(text: str, place: str) -> Any:
     try:
-        value = _decoder.decode(text)
-        if "\\u" in text:  # an escaped half of a surrogate pair is no text that a tokenizer can read
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-        return value
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno} " if "\n" in text.strip() else ""
-        raise UserError(
-            f"not valid JSON: {error.msg.removesuffix(' at')} at {line}column {error.colno}", where=place
-        ) from error
-    except UnicodeEncodeError as error:
-        raise UserError("not valid JSON: an escape \\ud800-\\udfff without its other half", where=place) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"not valid JSON: {error}", where=place) from error
+        return parse_json(text)
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {error}", where=place, fix=_why_not(text)) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} appears twice")
-    return row
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number; write null, or leave the key out")
-
-
-_decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
+def _why_not(text: str) -> str | None:
+    """What to do about text that is no JSON, where it shows."""
+    if "\0" in text:
+        return _RESAVE
+    if text.startswith("\ufeff"):
+        return "A byte order mark, as files have that were joined: take it out."
+    return None

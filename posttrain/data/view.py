@@ -19,6 +19,7 @@ Order = Any  # an array of row numbers
 Keys = Any  # an array of digests; `tolist` gives them as bytes
 
 _DIGEST = "V32"
+_TOGETHER = 50_000  # lists of digests that are held at a time
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,13 @@ def prompt_keys(records: Iterable[Record]) -> Keys:
     return records.digests("prompt") if isinstance(records, Records) else _keys(map(prompt_key, records))
 
 
-def asked_of(records: Iterable[Record]) -> list[list[bytes]]:
-    """The `asked_keys` of each record; of stored ones without reading them."""
-    return records.column("asked") if isinstance(records, Records) else [asked_keys(record) for record in records]
+def asked_of(records: Sequence[Record]) -> Iterator[list[bytes]]:
+    """Yield the `asked_keys` of each record; of stored ones without reading them."""
+    if isinstance(records, Records):
+        for start in range(0, len(records), _TOGETHER):
+            yield from records[start : start + _TOGETHER].column("asked")
+    else:
+        yield from map(asked_keys, records)
 
 
 def _keys(keys: Iterable[bytes]) -> Keys:

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -60,13 +59,12 @@ def in_order(
 
 def _start(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that shares out the work stops the others
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     if prepare is not None:
         prepare(*given)
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: Any) -> None:
     """End this process when its parent is gone; it would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(1)
+    parent.join()
     os._exit(1)

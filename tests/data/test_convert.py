@@ -86,8 +86,8 @@ def test_the_kept_keys_are_those_of_the_records(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ('"text"', "a row must be an object"),
         ({"prompt": "q"}, "the column completion is missing"),
-        ({"messages": [{"role": "bot?", "content": "x"}]}, "the column prompt is missing"),
-        ({"prompt": "q", "completion": "a", "tools": '["\\ud800"]'}, "a tool schema needs a name"),
+        ({"messages": [{"role": "bot?", "content": "x"}]}, "the row fits messages, and the first row"),
+        ({"prompt": "q", "completion": "a", "tools": '["\\ud800"]'}, "without its other half"),
         ({"prompt": [{"role": "user", "content": '"\\ud800"'}], "completion": 7.5e400}, "is not a JSON number"),
     ],
 )
@@ -151,3 +151,18 @@ def test_a_skipped_row_is_named_by_the_file_that_was_read(tmp_path: Path) -> Non
         path = tmp_path / name
         path.write_text(json.dumps(ROWS[0]) + "\nnot json\n")
         assert f"{path}:2" in converted(str(path), skip_bad=True).counts.bad_examples[0]
+
+
+def test_a_source_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "rows.jsonl", ROWS[:5])
+    digest = convert.file_digest
+
+    def written_meanwhile(file: Path) -> str:
+        write(tmp_path / "rows.jsonl", ROWS[5:20])
+        return digest(file)
+
+    monkeypatch.setattr(convert, "file_digest", written_meanwhile)
+    with pytest.raises(UserError, match="changed while it was read"):
+        converted(path)
+    monkeypatch.undo()
+    assert [chat.messages[0]["content"] for chat in records(path)] == [f"q{index}" for index in range(5, 20)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from posttrain.data.formats import FORMATS, choose_format, rename_columns
+from posttrain.data.formats import FORMATS, check_columns, choose_format, refuse_other_format, rename_columns
 from posttrain.data.formats.feedback import DOWN, UP
 from posttrain.data.read import read_rows
 from posttrain.data.records import Chat, Feedback, Preference, Problem, Record
@@ -200,6 +200,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("sft", {"messages": [user("q"), assistant("", tool_calls=[{"function": {}}])]}, "needs function.name"),
     ("sft", {"messages": [user("q"), {"role": "assistant", "function_call": {"name": "f"}}]}, "older"),
     ("sft", {"messages": [user("q"), assistant("a")], "tools": [{"type": "function"}]}, "needs a name"),
+    ("sft", {"messages": [user("q"), {"role": "tool", "content": "3"}, assistant("a")]}, "without a call before it"),
+    ("sft", {"messages": [user("q"), assistant("", tool_calls=[{"id": "1", **CALL}]),
+                          {"role": "tool", "tool_call_id": "2", "content": "3"}]}, "'2' is none of the calls"),
+    ("sft", {"messages": [user("q"), assistant("a", tool_cals=[CALL])]}, "'tool_cals'. Did you mean 'tool_calls'?"),
+    ("sft", {"messages": [user("q"), assistant("a", name=3)]}, "messages[1].name must be text, not 3"),
+    ("sft", {"messages": [user("q"), assistant("a")], "system": 3}, "the column system must be text, not 3"),
+    ("sft", {"messages": [user("q"), assistant("a")], "tools": False}, "tools must be a list"),
+    ("sft", {"prompt": "[{'role': 'user', 'content': 'q'}]", "completion": "a"}, "It looks like Python's str()"),
+    ("sft", {"prompt": '[{"role": "user", "content": "q"', "completion": "a"}, "looks like messages but is not valid"),
+    ("sft", {"prompt": float("nan"), "completion": "a"}, "prompt must be text or messages, not nan"),
+    ("dpo", {"prompt": "q", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
+     "`format: hh`"),
     ("sft", {"prompt": "", "completion": "a"}, "the prompt is empty"),
     ("sft", {"prompt": [user("q"), assistant("a")], "completion": "b"}, "it ends with assistant"),
     ("dpo", {"chosen": "a", "rejected": "b"}, "chosen must be a list of messages"),
@@ -227,6 +239,23 @@ def test_an_unknown_format_is_said_at_the_recipe() -> None:
     with pytest.raises(UserError, match="Did you mean 'alpaca'") as caught:
         choose_format({}, "sft", "alpacca", "rows.jsonl:1", "sft.yaml:8 data.train[0].format")
     assert caught.value.where == "sft.yaml:8 data.train[0].format"
+
+
+def test_a_name_of_ours_that_nothing_reads() -> None:
+    with pytest.raises(UserError, match=r"sft reads no column 'promt'\. Did you mean") as caught:
+        check_columns({"promt": "question"}, "sft", "sft.yaml:7")
+    assert caught.value.where == "sft.yaml:7"
+    check_columns({"promt": "question"}, "rlvr", "rlvr.yaml:7")  # a grader may read it
+    check_columns({"prompt": "question", "user": "id"}, "sft", "sft.yaml:7", "user")
+
+
+def test_a_row_of_another_format() -> None:
+    row = {"prompt": "q", "completion": "a"}
+    refuse_other_format(row, "sft", "prompt_completion", "f:2")
+    for other, said in ((row, "fits prompt_completion, and the first row messages"),
+                        (row | {"messages": []}, "fits prompt_completion too")):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            refuse_other_format(other, "sft", "messages", "f:2")
 
 
 def test_columns_are_renamed_first() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from posttrain.data.formats import chat, feedback, preference, problem
 from posttrain.data.formats.format import Format
-from posttrain.errors import UserError, did_you_mean
+from posttrain.errors import UserError, brief, did_you_mean, listed
 
 FORMATS: dict[str, dict[str, Format]] = {
     "sft": chat.FORMATS,
@@ -16,6 +16,14 @@ FORMATS: dict[str, dict[str, Format]] = {
     "rlvr": problem.FORMATS,
     "eval": problem.FORMATS,
 }
+
+COLUMNS: dict[str, list[str]] = {
+    "sft": ["messages", "conversations", "prompt", "completion", "instruction", "input", "context", "output",
+            "response", "history", "system", "tools"],
+    "dpo": ["prompt", "messages", "conversations", "chosen", "rejected", "input", "preferred_output",
+            "non_preferred_output", "system", "tools"],
+    "kto": ["prompt", "completion", "response", "messages", "conversations", "label", "system", "tools"],
+}  # fmt: skip
 
 
 def choose_format(row: Mapping[str, Any], stage: str, name: str, place: str, where: str | None = None) -> Format:
@@ -36,7 +44,7 @@ def choose_format(row: Mapping[str, Any], stage: str, name: str, place: str, whe
     fitting = {key: format for key, format in formats.items() if format.fits(row)}
     if len(fitting) == 1:
         return next(iter(fitting.values()))
-    columns = ", ".join(map(str, row)) or "none"
+    columns = listed(row) or "none"
     if fitting:
         raise UserError(
             f"the row fits several formats: {', '.join(fitting)} (columns: {columns})",
@@ -52,6 +60,39 @@ def choose_format(row: Mapping[str, Any], stage: str, name: str, place: str, whe
     )
 
 
+def name_of_format(format: Format, stage: str) -> str:
+    """What the stage calls the format."""
+    return next(name for name, each in FORMATS[stage].items() if each is format)
+
+
+def refuse_other_format(row: Mapping[str, Any], stage: str, name: str, place: str) -> None:
+    """Raise UserError at `place` where the row, of a source whose first row is of format `name`, fits another one."""
+    others = [key for key, format in FORMATS[stage].items() if key != name and format.fits(row)]
+    if others:
+        both = FORMATS[stage][name].fits(row)
+        raise UserError(
+            f"the row fits {', '.join(others)}{' too' if both else ''}, and the first row {name} "
+            f"(columns: {listed(row)})",
+            where=place,
+            fix=f"Say `format: {name}` to read all rows so." if both else "Give each format a source of its own.",
+        )
+
+
+def check_columns(columns: Mapping[str, str], stage: str, where: str | None, group: str | None = None) -> None:
+    """Raise UserError at `where` for a name of ours in a source's `columns` that no format of the stage reads.
+
+    `group` is one more that is read. Problems have no such names: a grader may read any.
+    """
+    known = COLUMNS.get(stage)
+    for ours in columns:
+        if known is not None and ours not in known and ours != group:
+            raise UserError(
+                f"columns: {stage} reads no column {brief(ours)}.{did_you_mean(ours, known)}",
+                where=where,
+                fix=f"`columns` is {{ours: theirs}}. Ours: {', '.join(known)}.",
+            )
+
+
 def rename_columns(row: dict[str, Any], columns: Mapping[str, str], place: str) -> dict[str, Any]:
     """`row` with its columns renamed by `columns` (our name: the row's). Raises UserError for one it lacks.
 
@@ -62,9 +103,9 @@ def rename_columns(row: dict[str, Any], columns: Mapping[str, str], place: str) 
     missing = [theirs for theirs in columns.values() if theirs not in row]
     if missing:
         raise UserError(
-            f"the row has no column {missing[0]!r}.{did_you_mean(missing[0], row)}",
+            f"the row has no column {brief(missing[0])}.{did_you_mean(missing[0], row)}",
             where=place,
-            fix=f"Its columns: {', '.join(map(str, row))}.",
+            fix=f"Its columns: {listed(row)}.",
         )
     kept = {key: value for key, value in row.items() if key not in columns.values()}
     return kept | {ours: row[theirs] for ours, theirs in columns.items()}

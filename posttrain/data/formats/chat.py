@@ -21,7 +21,7 @@ from posttrain.errors import UserError
 def read_conversation(row: Row, place: str) -> Chat:
     """Chat messages under ``messages``, or ShareGPT turns under ``conversations``."""
     name = "messages" if has(row, "messages") else "conversations"
-    messages = with_system(read_messages(column(row, place, name), place, name), row)
+    messages = with_system(read_messages(column(row, place, name), place, name), row, place)
     return _chat(messages, row, place)
 
 
@@ -34,18 +34,20 @@ def read_alpaca(row: Row, place: str) -> Chat:
     """An instruction, an input it is about (or ''), and the output. The two are one user turn, after the history's."""
     instruction, output = text(row, place, "instruction"), text(row, place, "output", "response")
     about = text(row, place, "input", "context") if has(row, "input") or has(row, "context") else ""
-    asked = f"{instruction}\n\n{about}" if about.strip() else instruction
+    asked = "\n\n".join(part for part in (instruction, about) if part.strip())
     messages: list[Message] = [
         {"role": role, "content": said}
         for pair in [*_history(row, place), [asked, output]]
         for role, said in zip(("user", "assistant"), pair, strict=True)
     ]
-    return _chat(with_system(messages, row), row, place)
+    return _chat(with_system(messages, row, place), row, place)
 
 
 def _history(row: Row, place: str) -> list[list[str]]:
     """The earlier questions with their answers that LLaMA-Factory's alpaca rows may have."""
-    pairs = parse_json_text(row.get("history"), place, "history") or []
+    pairs = parse_json_text(row.get("history"), place, "history")
+    if pairs is None or pairs == "":
+        return []
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(said, str) for said in pair) for pair in pairs
     ):

@@ -17,7 +17,7 @@ from posttrain.data.formats.format import (
 )
 from posttrain.data.messages import read_messages
 from posttrain.data.records import Feedback
-from posttrain.errors import UserError
+from posttrain.errors import UserError, brief
 
 UP = [
     "up",
@@ -63,7 +63,7 @@ def read_label(value: Any, place: str) -> bool:
     if word in UP or word in DOWN:
         return word in UP
     raise UserError(
-        f"the label {value!r} is neither up nor down",
+        f"the label {brief(value)} is neither up nor down",
         where=place,
         fix=f"Up: {', '.join(UP)}. Down: {', '.join(DOWN)}.",
     )
@@ -78,7 +78,7 @@ def read_prompt_completion_label(row: Row, place: str) -> Feedback:
 def read_conversation_label(row: Row, place: str) -> Feedback:
     """A conversation (chat messages or ShareGPT turns) whose last assistant turn has the label."""
     name = "messages" if has(row, "messages") else "conversations"
-    messages = with_system(read_messages(column(row, place, name), place, name), row)
+    messages = with_system(read_messages(column(row, place, name), place, name), row, place)
     if messages[-1]["role"] != "assistant":
         raise UserError(f"{name} must end with the assistant turn that was judged", where=place)
     prompt = check_prompt(messages[:-1], place)

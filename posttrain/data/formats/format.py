@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from posttrain.data.messages import read_tools, read_turn
+from posttrain.data.messages import is_number, read_tools, read_turn
 from posttrain.data.records import Message, Record
-from posttrain.errors import UserError, did_you_mean
+from posttrain.errors import UserError, brief, did_you_mean, listed
 
 Row = Mapping[str, Any]
 
@@ -38,24 +38,24 @@ def column(row: Row, place: str, *names: str) -> Any:
     raise UserError(
         f"the column {names[0]} {state}.{guess}",
         where=place,
-        fix=f"The row's columns: {', '.join(map(str, row))}.",
+        fix=f"The row's columns: {listed(row)}.",
     )
 
 
 def text(row: Row, place: str, *names: str) -> str:
     """Like `column`, for text; numbers count as their digits, as in a CSV file."""
     value = column(row, place, *names)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return str(value)
     if not isinstance(value, str):
-        raise UserError(f"the column {names[0]} must be text", where=place)
+        raise UserError(f"the column {names[0]} must be text, not {brief(value)}", where=place)
     return value
 
 
 def prompt_of(row: Row, place: str, *names: str) -> list[Message]:
     """The messages of the prompt column (text, or messages), which must leave the turn to the assistant."""
     messages = read_turn(column(row, place, *names), place, names[0], "user")
-    return check_prompt(with_system(messages, row), place)
+    return check_prompt(with_system(messages, row, place), place)
 
 
 def answer_of(row: Row, place: str, *names: str) -> list[Message]:
@@ -80,10 +80,12 @@ def check_prompt(prompt: list[Message], place: str) -> list[Message]:
     return prompt
 
 
-def with_system(messages: list[Message], row: Row) -> list[Message]:
+def with_system(messages: list[Message], row: Row, place: str) -> list[Message]:
     """`messages`, opened by the row's own ``system`` column where it has one and they have no system turn."""
     system = row.get("system")
-    if not isinstance(system, str) or not system.strip() or messages[0]["role"] == "system":
+    if system is not None and not isinstance(system, str):
+        raise UserError(f"the column system must be text, not {brief(system)}", where=place)
+    if not system or not system.strip() or messages[0]["role"] == "system":
         return messages
     return [{"role": "system", "content": system}, *messages]
 

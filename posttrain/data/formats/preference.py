@@ -25,6 +25,12 @@ _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 def read_explicit(row: Row, place: str) -> Preference:
     """A prompt (text, messages or ShareGPT turns) and two answers; answers that repeat the prompt lose it."""
+    if _is_transcript(row):
+        raise UserError(
+            "chosen and rejected are transcripts, and there is a prompt beside them",
+            where=place,
+            fix="`format: hh` reads the prompt from the transcripts.",
+        )
     chosen = read_turn(column(row, place, "chosen"), place, "chosen", "assistant")
     if chosen[0]["role"] != "assistant":
         return _without_repeated_prompt(row, place)
@@ -34,8 +40,8 @@ def read_explicit(row: Row, place: str) -> Preference:
 
 def read_implicit(row: Row, place: str) -> Preference:
     """Two whole conversations; the prompt is what they begin with in common."""
-    chosen = with_system(read_messages(column(row, place, "chosen"), place, "chosen"), row)
-    rejected = with_system(read_messages(column(row, place, "rejected"), place, "rejected"), row)
+    chosen = with_system(read_messages(column(row, place, "chosen"), place, "chosen"), row, place)
+    rejected = with_system(read_messages(column(row, place, "rejected"), place, "rejected"), row, place)
     return _split(chosen, rejected, row, place)
 
 

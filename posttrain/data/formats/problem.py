@@ -45,7 +45,7 @@ def read_prompt(row: Row, place: str) -> Problem:
 
 def read_conversation(row: Row, place: str) -> Problem:
     """Messages that end with the user's turn, and fields beside them: AI2's and OpenAI's RLVR rows."""
-    messages = with_system(read_messages(column(row, place, "messages"), place, "messages"), row)
+    messages = with_system(read_messages(column(row, place, "messages"), place, "messages"), row, place)
     if has(row, "dataset", "ground_truth") and len(messages) > 1 and messages[-1]["role"] == "assistant":
         messages = messages[:-1]  # AI2's rows may end with an example answer; open-instruct leaves it out too
     return _problem(check_prompt(messages, place), row, {"messages"}, place)
@@ -62,8 +62,8 @@ def read_item(row: Row, place: str) -> Problem:
 def _problem(prompt: list[Message], row: Row, spent: set[str], place: str) -> Problem:
     fields: dict[str, Any] = {key: value for key, value in row.items() if key not in spent}
     gold = next((name for name in ANSWERS if has(row, name)), None)
-    if gold is not None:
-        fields.setdefault("answer", row[gold])
+    if gold is not None and fields.get("answer") is None:
+        fields["answer"] = row[gold]
     return Problem(prompt, fields | {"prompt": text_of(prompt)}, tools_of(row, place), place)
 
 
