@@ -175,25 +175,37 @@ def matches(index: Index, texts: Sequence[Turns]) -> list[list[Match]]:
 def overlap_notes(train: Sequence[Record], held_out: Mapping[str, Sequence[Record]], command: str = "") -> list[str]:
     """A line for each held-out part that overlaps with the training rows, and the `command` that mends it.
 
-    The first `LOOKED_AT` training rows are looked at; loading has shuffled them. A pair counts whose numbers are the
-    same: a template with others is no news of data that one program wrote.
+    The first `LOOKED_AT` training rows are looked at; loading has shuffled them. A pair with the same numbers is
+    warned of. Pairs with others, which a template makes and a set with changed figures too, are counted beside.
     """
     parts = {part: records for part, records in held_out.items() if len(records)}
     if not parts or not len(train):
         return []
+    looked = min(len(train), LOOKED_AT)
+    same, any_numbers = (_overlaps(train, parts, looked, same_numbers) for same_numbers in (True, False))
+    warnings = [_note(part, same[part], train, parts[part], looked) for part in parts if same[part].held_out]
+    notes = [*warnings, f"  take them out: {command}"] if warnings and command else warnings
+    for part, found in any_numbers.items():
+        if more := len(found.held_out) - len(same[part].held_out):
+            notes.append(f"{more:,} of {len(parts[part]):,} {part} rows are training rows with other numbers in them")
+    return notes
+
+
+def _overlaps(
+    train: Sequence[Record], parts: Mapping[str, Sequence[Record]], looked: int, same_numbers: bool
+) -> dict[str, Overlap]:
+    """What each part has of the first `looked` training rows."""
     listed = [(part, number) for part, records in parts.items() for number in range(len(records))]
     texts = (turns_of(record) for records in parts.values() for record in records)
-    index = make_index(texts, same_numbers=True)
+    index = make_index(texts, same_numbers=same_numbers)
     found = {part: Overlap() for part in parts}
-    looked = min(len(train), LOOKED_AT)
     for start in range(0, looked, _TOGETHER):
         batch = [turns_of(record) for record in train[start : min(start + _TOGETHER, looked)]]
         for number, matched in enumerate(matches(index, batch), start):
             for part in {listed[match.row][0] for match in matched}:
                 own = [Match(listed[each.row][1], each.share) for each in matched if listed[each.row][0] == part]
                 found[part].add(number, own)
-    notes = [_note(part, found[part], train, parts[part], looked) for part in parts if found[part].held_out]
-    return [*notes, f"  take them out: {command}"] if notes and command else notes
+    return found
 
 
 def marked(text: str, other: str, ngram: int = NGRAM) -> list[tuple[int, int]]:

@@ -164,6 +164,10 @@ def test_notes_name_the_worst_pair() -> None:
     ]
     assert overlap_notes(train, {"unseen": held_out["unseen"]}, "the command") == []
     assert overlap_notes([], held_out) == []
+    sums = [Problem(user(f"{text} then {number}"), place=f"s:{number}") for number in (3, 4, 5)]
+    assert overlap_notes(sums[:1], {"dev": sums[1:]}, "the command") == [
+        "2 of 2 dev rows are training rows with other numbers in them"
+    ]
 
 
 def column(path: Path, name: str) -> list[list[str]]:
