@@ -41,7 +41,8 @@ def trained_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) 
 
     Each span is verified to hold the turn's words and the token that ends it. Raises UserError at the row.
     """
-    chat = replace(chat, messages=with_thoughts(chat.messages, turns))
+    messages = with_thoughts(chat.messages, turns)
+    chat = chat if messages is chat.messages else replace(chat, messages=messages)
     words = words_in(chat, turns)
     if words is None:
         return searched_spans(tokenizer, chat, turns)

@@ -30,8 +30,8 @@ Form = Callable[[str], str]  # how a template writes a word
 Shape = tuple[bool, tuple[tuple[str, bool, tuple[str, ...], tuple[Key, ...]], ...]]
 
 _TEXTS = ("content", "reasoning_content")
-_LABELS = ("name", "tool_call_id")
-_KNOWN = {"role", "weight", "tool_calls", *_TEXTS, *_LABELS}
+_WORDS = {*_TEXTS, "name", "tool_call_id"}
+_KNOWN = {"role", "weight", "tool_calls", *_WORDS}
 MOST_SHAPES = 4096  # of some kilobytes each
 
 
@@ -50,7 +50,7 @@ class Skeleton:
 
     def spans_in(self, text: str, words: list[Words]) -> list[Span] | None:
         """The spans in `text`, if it is the skeleton with the messages' words; else None."""
-        written = [form(words[index][key]) for index, key, form in self.slots]
+        written = [words[index][key] if form is str else form(words[index][key]) for index, key, form in self.slots]
         fixed = self.fixed
         if self.schemas is not None:
             at = self.schemas
@@ -73,18 +73,18 @@ def words_in(chat: Chat, turns: Turns) -> list[Words] | None:
     """The words of each message; None if one is not plain: an empty turn, or words with a special token in them."""
     if chat.tools == []:
         return None
-    found = []
+    found, special = [], turns.tokens.search
     for message in chat.messages:
         if not message.keys() <= _KNOWN or not message.get("reasoning_content", "-"):
             return None
-        calls = message.get("tool_calls")
+        calls = message.get("tool_calls", ())
         if not message["content"] and not calls and message["role"] != "tool":
             return None
-        words: Words = {key: message[key] for key in (*_TEXTS, *_LABELS) if message.get(key)}
-        for number, call in enumerate(calls or ()):
+        words: Words = {key: word for key, word in message.items() if key in _WORDS and word}
+        for number, call in enumerate(calls):
             words |= _words_of_call(number, call)
         for word in words.values():
-            if not word.strip() or turns.tokens.search(word):
+            if not word.strip() or special(word):
                 return None
         found.append(words)
     return found
