@@ -138,10 +138,10 @@ def learn(
     shown = [slot for _, _, slot in found]
     if any(shown.count(slot) != 1 for slot in marks if slot[1] == "content" or slot[1][1] == "arguments"):
         return None
-    if any(shown.count(slot) > 1 for slot in marks if slot[1] in _TEXTS) or len({at for at, _ in schemas}) != bool(
-        tools
-    ):
+    if any(shown.count(slot) > 1 for slot in marks if slot[1] in _TEXTS):
         return None
+    if len({number for number, _ in schemas}) != (1 if tools else 0):
+        return None  # in two places, or none
     starts = [0, *(end for _, end, _ in found)]
     fixed = [text[start:stop] for start, stop in zip(starts, [*(at for at, _, _ in found), len(text)], strict=True)]
     forms = _forms(chat, other, fixed, [(slot, quoted[slot]) for slot in shown])
