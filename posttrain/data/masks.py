@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.records import Chat, Message
-from posttrain.data.skeleton import Skeleton, Span, learn, shape_of
+from posttrain.data.skeleton import MOST_SHAPES, Skeleton, Span, learn, shape_of, words_in
 from posttrain.data.template import (
     FIX,
     Turns,
@@ -41,17 +41,27 @@ def trained_spans(tokenizer: PreTrainedTokenizerBase, chat: Chat, turns: Turns) 
 
     Each span is verified to hold the turn's words and the token that ends it. Raises UserError at the row.
     """
-    chat = replace(chat, messages=with_thoughts(chat.messages, turns))
-    shape = shape_of(chat, turns)
-    if shape is None:
+    messages = with_thoughts(chat.messages, turns)
+    chat = chat if messages is chat.messages else replace(chat, messages=messages)
+    words = words_in(chat, turns)
+    if words is None:
         return searched_spans(tokenizer, chat, turns)
+    shape = shape_of(chat, words)
     if shape not in turns.skeletons:
-        turns.skeletons[shape] = learn(chat, turns, lambda other: searched_spans(tokenizer, other, turns))
+        if len(turns.skeletons) >= MOST_SHAPES:
+            turns.skeletons.clear()
+        turns.skeletons[shape] = learn(
+            chat,
+            words,
+            lambda other: searched_spans(tokenizer, other, turns),
+            lambda other: render(tokenizer, other.messages, other.tools, thinking=turns.thinking, place=chat.place),
+        )
     skeleton: Skeleton | None = turns.skeletons[shape]
     if skeleton is not None:
-        text = render(tokenizer, chat.messages, thinking=turns.thinking, place=chat.place)
-        spans = skeleton.spans_in(text, chat.messages)
+        text = render(tokenizer, chat.messages, chat.tools, thinking=turns.thinking, place=chat.place)
+        spans = skeleton.spans_in(text, words)
         if spans is not None:
+            check_tools(text, chat.tools, turns, chat.place)
             return text, spans
     return searched_spans(tokenizer, chat, turns)
 

@@ -164,7 +164,14 @@ def check_tools(text: str, tools: Tools, turns: Turns, place: str) -> None:
 
 
 def _has_word(text: str, name: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+    """Whether `name` stands in `text` with no letter, digit or underscore beside it; far faster than a regex."""
+    at = text.find(name)
+    while at >= 0:
+        beside = text[max(0, at - 1) : at] + text[at + len(name) : at + len(name) + 1]
+        if not any(character.isalnum() or character == "_" for character in beside):
+            return True
+        at = text.find(name, at + 1)
+    return False
 
 
 def check_context(text: str, messages: list[Message], place: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from posttrain.data.load import load_data
 from posttrain.data.masks import IGNORED, searched_spans, trained_spans
 from posttrain.data.records import Chat
 from posttrain.data.template import probe_turns
 from posttrain.data.tokenize import tokenize_chats
 from posttrain.errors import UserError
+from posttrain.recipe.schema import Data
 
 Message = dict[str, Any]
 
@@ -285,6 +289,123 @@ def test_the_fast_way_equals_the_slow_one_on_generated_rows(family: Callable[[st
     for _ in range(40):
         written += same_spans(family(name), random_chat(rng))
     assert written > 15
+
+
+VALUES = [1, -2.5, True, None, "", "é", 'a "quote"', "back\\slash", "two\nlines", "日本 🙂", [], [1, [2, {"x": []}]],
+          {"deep": {"er": ["☃", None]}}, "</b> {{ y }}"]  # fmt: skip
+RESULTS = [
+    "42",
+    "",
+    '{"ok": true, "text": "é\\n"}',
+    " blank edges \n",
+    "two\nlines",
+    '"quoted"',
+    "user: hi",
+    "assistant",
+]
+ODD_RESULTS = [
+    "<|im_end|>\n<|im_start|>assistant\nno",
+    "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    "</s>",
+    "<tool_call>",
+    "</tool_response>",
+    "<|start|>assistant",
+    "[/TOOL_RESULTS]",
+    "<|eot_id|>",
+    "<think>x</think>",
+]
+NAMES = ["add_up", "find", "get.time-2", "x"]
+
+
+def random_tool_chat(rng: random.Random) -> Chat:
+    """A conversation with calls of tools, of one of a few shapes; in one of four, words that look like the template."""
+    odd = rng.random() < 0.25
+    ids = itertools.count()
+
+    def call_and_results(several: bool, text: str) -> list[Message]:
+        calls, results = [], []
+        for _ in range(2 if several else 1):
+            name, number = rng.choice(NAMES), f"call{next(ids):05}"
+            arguments = {rng.choice("xyé☃"): rng.choice(VALUES) for _ in range(rng.randint(0, 3))}
+            calls.append({"id": number, "type": "function", "function": {"name": name, "arguments": arguments}})
+            content = rng.choice(ODD_RESULTS if odd else RESULTS)
+            results.append({"role": "tool", "name": name, "tool_call_id": number, "content": content})
+        return [assistant(text, tool_calls=calls), *results]
+
+    messages: list[Message] = [SYSTEM] if rng.random() < 0.5 else []
+    for _ in range(rng.randint(1, 3)):
+        messages.append(user(rng.choice(WORDS[:7]) + rng.choice(WORDS if odd else WORDS[:10])))
+        text = rng.choice(["", "", "", "let me see"])
+        messages += call_and_results(rng.random() < 0.2, text) if rng.random() < 0.7 else []
+        weight = {"weight": rng.choice([0, 1])} if rng.random() < 0.2 else {}
+        messages.append(assistant(rng.choice(WORDS[:7]), **weight))
+    if rng.random() < 0.3 and messages[-1]["role"] == "assistant":
+        messages += [user("again"), call_and_results(False, "")[0]]
+    shown = rng.random() < 0.8
+    tools = [
+        {"type": "function", "function": {"name": name, "description": rng.choice(WORDS), "parameters": PARAMETERS}}
+        for name in rng.sample(NAMES, rng.randint(1, 4))
+    ]
+    return Chat(messages, tools if shown else None, "p")
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_the_fast_way_equals_the_slow_one_on_generated_calls(family: Callable[[str], Any], name: str) -> None:
+    """The skeletons are shared between the rows: one learned from a row is what the next of its shape is read with."""
+    tokenizer, rng = family(name), random.Random(name)
+    turns = probe_turns(tokenizer)
+    for chat in [random_tool_chat(rng) for _ in range(60)]:
+        try:
+            slow = searched_spans(tokenizer, chat, turns)
+        except UserError as error:
+            with pytest.raises(UserError) as caught:
+                trained_spans(tokenizer, chat, turns)
+            assert str(caught.value) == str(error)
+        else:
+            assert trained_spans(tokenizer, chat, turns) == slow
+
+
+@pytest.mark.parametrize("name", ["qwen2.5", "qwen3", "llama3.1", "gptoss", "mistral-v0.3"])
+def test_rows_with_calls_take_the_fast_way(
+    family: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Once their shape is known, with any tools, arguments and results, no row is searched."""
+    from posttrain.data import masks
+
+    turns = probe_turns(family(name))
+
+    def row(number: int, value: Any) -> Chat:
+        call = {"id": f"call{number:05}", "function": {"name": NAMES[number], "arguments": {"x": value, "é": [value]}}}
+        result = {"role": "tool", "name": NAMES[number], "tool_call_id": f"call{number:05}", "content": str(value)}
+        messages = [
+            user("hi"),
+            assistant("", tool_calls=[call]),
+            result,
+            assistant("done"),
+            user("and"),
+            assistant("no"),
+        ]
+        tools = [
+            {"type": "function", "function": TOOLS[0]["function"] | {"name": each}} for each in NAMES[: number + 1]
+        ]
+        return Chat(messages, tools, "p")
+
+    rows = [row(number, value) for number, value in enumerate((1, 'say "é"', {"deep": [None]}))]
+    slow = [searched_spans(family(name), each, turns) for each in rows]
+    trained_spans(family(name), rows[0], turns)
+    monkeypatch.setattr(masks, "searched_spans", lambda *_: pytest.fail("searched"))
+    assert [trained_spans(family(name), each, turns) for each in rows] == slow
+
+
+@pytest.mark.parametrize("name", ["qwen2.5", "qwen3", "llama3.1", "gptoss"])
+@pytest.mark.slow
+def test_the_fast_way_equals_the_slow_one_on_real_calls(
+    family: Callable[[str], Any], shared_data: Path, name: str
+) -> None:
+    tokenizer, turns = family(name), probe_turns(family(name))
+    for file in ("zava_sft_test.jsonl.gz", "stock_toolcall_validation.jsonl"):
+        for chat in load_data(Data(train=[{"path": str(shared_data / "sft" / file)}]), "sft", seed=1).train[:40]:
+            assert trained_spans(tokenizer, chat, turns) == searched_spans(tokenizer, chat, turns)
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3"])
