@@ -36,6 +36,10 @@ _COMPLETION_SHARE = (0.25, 1.0)  # of max_completion_length
 Range = tuple[float, float]
 
 
+_START_SECONDS = 5.0
+"""Of a run, beside its arithmetic: loading, the first steps, saving; of the quickstart's model on two cores."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Tokens that are read and trained, tokens that are sampled; bytes and hours of full fine-tuning and of LoRA."""
@@ -90,8 +94,8 @@ def _hours(parameters: int, tokens: Range, sampled: Range, flop: int, rate: floa
     def seconds(tokens: float, sampled: float, share: float, sampling_share: float) -> float:
         return parameters * (flop * tokens / share + 2 * sampled / sampling_share) / rate
 
-    low = seconds(tokens[0], sampled[0], fast, fast_sampling)
-    return low / 3600, seconds(tokens[1], sampled[1], slow, slow_sampling) / 3600
+    low, high = seconds(tokens[0], sampled[0], fast, fast_sampling), seconds(tokens[1], sampled[1], slow, slow_sampling)
+    return (low + _START_SECONDS) / 3600, (high + _START_SECONDS) / 3600
 
 
 def _activation_bytes(size: Size, tokens: int, bytes_a_number: int, *, checkpointing: bool) -> int:
