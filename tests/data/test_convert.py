@@ -47,7 +47,7 @@ def test_how_it_is_cut_and_by_whom_does_not_matter(name: str, tmp_path: Path, mo
     path = write(tmp_path / name, ["", *ROWS[:250], "  ", *ROWS[250:]])
     whole = list(records(path))
     monkeypatch.setenv("POSTTRAIN_CACHE", str(tmp_path / "two"))
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2000)
     monkeypatch.setattr(workers, "cores", lambda: 2)
     cut = list(records(path))
     assert whole == cut and len(cut) == 500
