@@ -19,7 +19,7 @@ from posttrain.cli.options import (
     StageOfRows,
     Subset,
 )
-from posttrain.cli.shaping import print_result, source_of, stage_of
+from posttrain.cli.shaping import print_result, source_of
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def decontaminate(
     """
     from posttrain.curation import decontaminate as cleaning
     from posttrain.data.overlap import Fields
+    from posttrain.inspection.stage import stage_of
 
     _one_of("--fields", fields, get_args(Fields))
     _share("--threshold", threshold, least=0)
@@ -128,6 +129,7 @@ def dedup(
     """
     from posttrain.curation import dedup as cleaning
     from posttrain.curation.normalised import By
+    from posttrain.inspection.stage import stage_of
 
     _one_of("--match", match, cleaning.MATCHES)
     _one_of("--by", by, get_args(By))

@@ -60,6 +60,7 @@ def convert(
     Example: posttrain data convert rows.jsonl --to openai --out openai.jsonl
     """
     from posttrain.curation import convert as conversion
+    from posttrain.inspection.stage import stage_of
 
     given = source_of(source, columns, format, subset, split, revision)
     stage, note = stage_of(stage, given)
@@ -126,6 +127,7 @@ def split(
     Example: posttrain data split rows.jsonl --out data --parts train=0.9,dev=0.1 --by user
     """
     from posttrain.curation import split as splitting
+    from posttrain.inspection.stage import stage_of
 
     shares = splitting.parse_parts(parts)
     given = source_of(source, columns, format, subset, split, revision)
@@ -177,20 +179,6 @@ def sample(
     more = [f"and {len(taken) - 20:,} more values"] if len(taken) > 20 else []
     document = {"path": str(out), "rows": count, "how": kind, "per": taken or None}
     print_result(str(out), [f"took {count:,} rows: {kind}", *said, *more], document, as_json)
-
-
-def stage_of(stage: str | None, source: Source) -> tuple[str, list[str]]:
-    """What the source's rows are for, and a line that says so where it was found from their columns."""
-    from posttrain.data.formats import FORMATS
-    from posttrain.errors import did_you_mean
-    from posttrain.inspection.stage import find_stage
-
-    if stage is None:
-        found, note = find_stage(source)
-        return found, [note]
-    if stage not in FORMATS:
-        raise UserError(f"no stage {stage!r}.{did_you_mean(stage, FORMATS)}", where="--stage", fix=", ".join(FORMATS))
-    return stage, []
 
 
 def source_of(

@@ -15,16 +15,15 @@ from posttrain.curation.shapes.shape import Unfit
 from posttrain.curation.source import each_chunk, name_of
 from posttrain.curation.write import RowsFile, encode, new_file, refuse_existing
 from posttrain.data.chunks import Chunk, rows_of
+from posttrain.data.convert import find_format
 from posttrain.data.files import shown
 from posttrain.data.formats import (
     FORMATS,
     check_columns,
-    choose_format,
     name_of_format,
     refuse_other_format,
     rename_columns,
 )
-from posttrain.data.formats.format import Format
 from posttrain.data.workers import in_order
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Source
@@ -87,7 +86,9 @@ def convert(
     refuse_existing(rejected, force=force)
     choose_shape(to, stage)
     check_columns(source.columns, stage, "--columns")
-    name = name_of_format(_find_format(source, stage, skip_bad), stage)
+    with each_chunk(source) as chunks:
+        format, _ = find_format(chunks, source, stage, skip_bad, name_of(source), "--format")
+    name = name_of_format(format, stage)
     job = Reshaping(stage, name, source.format == "auto", source.columns, to, tuple(keep), skip_bad, skip_unfit)
     done = Reshaped(str(out), stage, name, to)
     reasons: Counter[str] = Counter()
@@ -138,25 +139,6 @@ def rejected_path(out: Path) -> Path:
 def in_words(reasons: Counter[str] | dict[str, int]) -> str:
     """Return ``2 rows: no assistant turn; 1 row: …``."""
     return "; ".join(f"{count:,} {'row' if count == 1 else 'rows'}: {reason}" for reason, count in reasons.items())
-
-
-def _find_format(source: Source, stage: str, skip_bad: bool) -> Format:
-    """The format of the first row, or of the first that can be read where others are skipped."""
-    errors: list[UserError] = []
-    with each_chunk(source) as chunks:
-        for chunk in chunks:
-            for raw, place in rows_of(chunk, errors.append if skip_bad else None):
-                try:
-                    row = rename_columns(raw, source.columns, place)
-                    format = choose_format(row, stage, source.format, place, "--format")
-                    if skip_bad:
-                        format.read(row, place)  # a row that is skipped says nothing about the others
-                    return format
-                except UserError as error:
-                    if not skip_bad or error.where == "--format":
-                        raise
-                    errors.append(error)
-    raise UserError(f"no row can be read, the first for this: {errors[0]}", where=name_of(source))
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def convert_source(
     before = _state(files)
     chunks = chunks_of(source.path, subset=source.subset, split=source.split, revision=source.revision, where=where)
     check_columns(source.columns, stage, where, group)
-    format, chunks = _find_format(chunks, source, stage, skip_bad, where, format_where)
+    format, chunks = find_format(chunks, source, stage, skip_bad, where, format_where)
     name = name_of_format(format, stage)
     reading = Reading(stage, name, source.format == "auto", source.columns, system, skip_bad, group)
     content = [file_digest(file.path) for file in files] or [
@@ -164,7 +164,7 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _find_format(
+def find_format(
     chunks: Iterator[Chunk], source: Source, stage: str, skip_bad: bool, where: str, format_where: str
 ) -> tuple[Format, Iterator[Chunk]]:
     """The format of the first row, or of the first that can be read where others are skipped; and all the chunks."""

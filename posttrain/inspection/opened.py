@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from posttrain.data.formats import FORMATS
 from posttrain.data.load import load_data
 from posttrain.data.records import Record
 from posttrain.endpoint import parse_endpoint
-from posttrain.errors import UserError, did_you_mean
-from posttrain.inspection.stage import find_stage
+from posttrain.errors import UserError
+from posttrain.inspection.stage import stage_of
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Data, Model, Recipe, Source
@@ -124,12 +123,7 @@ def open_source(
     Without `stage`, the columns of the first row say for which it is; without `model`, the built-in one's tokenizer is
     taken; without `max_length`, the one that recipes of the stage begin with. Raises UserError.
     """
-    notes = []
-    if stage is not None and stage not in FORMATS:
-        raise UserError(f"no stage {stage!r}.{did_you_mean(stage, FORMATS)}", where="--stage", fix=", ".join(FORMATS))
-    if stage is None:
-        stage, note = find_stage(source)
-        notes.append(note)
+    stage, notes = stage_of(stage, source)
     if model is None:
         notes.append(f"tokenizer: {BARE_MODEL}; --model names another")
     settings = Model(path=model or BARE_MODEL)

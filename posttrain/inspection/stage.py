@@ -7,12 +7,22 @@ from typing import Any
 
 from posttrain.data.formats import FORMATS, rename_columns
 from posttrain.data.read import read_rows
-from posttrain.errors import UserError
+from posttrain.errors import UserError, did_you_mean
 from posttrain.recipe.schema import Source
 
 # A row may fit several stages: pairs and thumbs are for nothing else, and a row with an answer to imitate is more
 # often meant to be imitated than graded.
 _STAGES = ("dpo", "kto", "sft", "rlvr")
+
+
+def stage_of(stage: str | None, source: Source) -> tuple[str, list[str]]:
+    """What the source's rows are for, and a line that says so where it was found from their columns."""
+    if stage is None:
+        found, note = find_stage(source)
+        return found, [note]
+    if stage not in FORMATS:
+        raise UserError(f"no stage {stage!r}.{did_you_mean(stage, FORMATS)}", where="--stage", fix=", ".join(FORMATS))
+    return stage, []
 
 
 def find_stage(source: Source) -> tuple[str, str]:
