@@ -26,6 +26,7 @@ LAYERS = (
     "model",
     "inspection",
     "builtin",
+    "forward",
     "engines",
     "evals",
     "advice",

@@ -45,7 +45,8 @@ class Model(Section):
         default="auto", description="auto: bfloat16 where the hardware is fast at it, else float32."
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
-        default="auto", description="Attention implementation; auto leaves the choice to transformers."
+        default="auto",
+        description="Attention implementation; auto is transformers' choice, in training without padding where it can.",
     )
     chat_template: str | None = Field(
         default=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.terminal import say
 
@@ -20,7 +21,7 @@ def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
     keeps_reference = job.peft_config is None and not job.arguments.precompute_ref_log_probs
     if job.arguments.precompute_ref_log_probs:
         say("computing the reference's log-probabilities, once")
-    return trainer_class(
+    trainer = trainer_class(
         model=job.model,
         ref_model=load_reference(job.parent, job.recipe.model) if keeps_reference else None,
         args=job.arguments,
@@ -29,3 +30,5 @@ def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
         processing_class=job.tokenizer,
         peft_config=job.peft_config,
     )
+    train_flat(trainer, job)
+    return trainer

@@ -21,6 +21,7 @@ from posttrain.graders import Grade, grade_all, part_names
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.arguments import train_settings
+from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking, sampled
 from posttrain.stages.terminal import say
@@ -92,6 +93,7 @@ def make_trainer(job: Job) -> Any:
         processing_class=job.tokenizer,
         peft_config=job.peft_config,
     )
+    train_flat(trainer, job)
     trainer.add_callback(_signal_gate(trainer, job))
     return trainer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from posttrain.data.packing import pack
+from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
 from posttrain.stages.order import ByLength
@@ -37,4 +38,5 @@ def make_trainer(job: Job) -> Any:
     )
     if args.packing:
         use_packs(trainer)
+    train_flat(trainer, job)
     return trainer
