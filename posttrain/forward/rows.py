@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,18 +21,9 @@ _READ = {"input_ids", "attention_mask", "position_ids", "use_cache"}
 
 @dataclass
 class Flat:
-    """Whether a model computes its trainer's batches flat."""
+    """Whether a model computes its trainer's batches flat, or as TRL does."""
 
     on: bool = True
-
-    @contextmanager
-    def off(self) -> Iterator[None]:
-        """Have them computed as TRL does it."""
-        was, self.on = self.on, False
-        try:
-            yield
-        finally:
-            self.on = was
 
 
 def compute_flat(model: Any) -> Flat:

@@ -5,7 +5,6 @@ Where each default comes from is in docs/defaults.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,12 +101,6 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             "with eval.best_by a checkpoint is saved at every look at the held-out rows",
             where=f"train.{min(set_too)}",
             fix="leave it out: eval.every says how often",
-        )
-    if processes > 1 and settings.get("precompute_ref_log_probs"):
-        raise UserError(
-            "the reference log-probabilities can be computed beforehand by one process only",
-            where="train.precompute_ref_log_probs",
-            fix="leave it out: with several processes the reference model is kept in memory",
         )
     _check_lengths(recipe.stage, settings)
     if recipe.stage != "rlvr":
@@ -213,11 +206,6 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
         }
     if config := deepspeed_config(recipe.launch, dtype=str(dtype).removeprefix("torch.")):
         owned["deepspeed"] = config
-    if recipe.stage in ("dpo", "kto") and recipe.model.lora is None:
-        # The reference is then read once and not kept. TRL's cache of it is a file that one process sees.
-        # A reference that follows the policy (sync_ref_model) cannot be computed beforehand.
-        alone = os.environ.get("WORLD_SIZE", "1") == "1"
-        settings.setdefault("precompute_ref_log_probs", alone and not settings.get("sync_ref_model"))
     try:
         return getattr(trl, _CONFIG_CLASS[recipe.stage])(**settings, **owned)
     except (ValueError, TypeError) as error:

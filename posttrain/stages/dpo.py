@@ -8,13 +8,14 @@ from posttrain.stages.job import Job
 from posttrain.stages.look import looking
 from posttrain.stages.order import ByLength
 from posttrain.stages.preference import make_preference_trainer
+from posttrain.stages.reference import Beforehand
 
 
 def make_trainer(job: Job) -> Any:
     """Return a TRL DPOTrainer whose reference is the parent model."""
     from trl import DPOTrainer
 
-    class Trainer(looking(job), ByLength, DPOTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(looking(job), ByLength, Beforehand, DPOTrainer):  # type: ignore[misc]  # a mixin made for this job
         """DPOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, *args, **kwargs):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from posttrain.stages.job import Job
@@ -14,9 +15,10 @@ _HALF = 1e-1
 
 
 def train_flat(trainer: Any, job: Job) -> None:
-    """Have a TRL trainer's models compute its batches flat, and try that on the real model before the first step.
+    """Have a TRL trainer's models compute its batches flat, if on trial the model gives the same log-probabilities.
 
-    Says so where it cannot be. ``model.attention: sdpa`` asks for TRL's own way.
+    Says so where it cannot be. ``model.attention: sdpa`` asks for TRL's own way. Under DeepSpeed, which places the
+    weights when training starts, the trial comes before the first step, and until then batches are computed padded.
     """
     from posttrain.forward.rows import compute_flat, why_not_flat
 
@@ -26,54 +28,64 @@ def train_flat(trainer: Any, job: Job) -> None:
     if why := next(filter(None, map(why_not_flat, models)), None):
         say(f"computed with padding: {why}")
         return
-    trainer.add_callback(_agreement(trainer, [compute_flat(model) for model in models]))
+    switches = [compute_flat(model) for model in models]
+    if trainer.is_deepspeed_enabled:
+        _turn(switches, on=False)
+        trainer.add_callback(_trial(trainer, switches))
+    else:
+        _try(trainer, trainer.model, switches)
 
 
 def _plain(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _agreement(trainer: Any, switches: list[Any]) -> Any:
-    """Return a callback that goes back to TRL's way when the model's log-probabilities are others when flat."""
+def _trial(trainer: Any, switches: list[Any]) -> Any:
     from transformers import TrainerCallback
 
-    class Agreement(TrainerCallback):
+    class Trial(TrainerCallback):
         def on_train_begin(self, args, state, control, **_: Any):
-            why = _why_different(trainer, switches)
-            if why:
-                for switch in switches:
-                    switch.on = False
-                say(f"computed with padding: {why}")
+            _try(trainer, trainer.model_wrapped, switches)
 
-    return Agreement()
+    return Trial()
 
 
-def _why_different(trainer: Any, switches: list[Any]) -> str | None:
+def _turn(switches: list[Any], *, on: bool) -> None:
+    for switch in switches:
+        switch.on = on
+
+
+def _try(trainer: Any, model: Any, switches: list[Any]) -> None:
+    """Turn the switches on, or off where `model`, which the first is of, then has other log-probabilities."""
     import torch
 
-    args, model = trainer.args, trainer.model
-    half = args.bf16 or args.fp16 or model.dtype != torch.float32
-    found = trial_batch(trainer.processing_class.pad_token_id, model.config.get_text_config().vocab_size)
+    config, half = trainer.model.config, trainer.args.bf16 or trainer.args.fp16 or trainer.model.dtype != torch.float32
+    found = trial_batch(trainer.processing_class.pad_token_id, config.get_text_config().vocab_size)
     batch = {name: tensor.to(trainer.accelerator.device) for name, tensor in found.items()}
 
-    def log_probs() -> torch.Tensor:
-        with torch.no_grad(), trainer.compute_loss_context_manager():
-            return trainer.model_wrapped(**batch, use_cache=False, fused_lm_head=True).log_probs.float()
+    def log_probs(*, flat: bool) -> torch.Tensor:
+        _turn(switches, on=flat)
+        return model(**batch, use_cache=False, fused_lm_head=True).log_probs.float()
 
+    with _evaluating(trainer.model), torch.no_grad(), trainer.accelerator.autocast():
+        try:
+            difference = (log_probs(flat=False) - log_probs(flat=True)).abs().max().item()
+            why = f"laid out flat, the model's log-probabilities differ by {difference:.2g}"
+        except (TypeError, NotImplementedError) as error:  # a model without the keyword, or with another attention
+            difference, why = float("inf"), f"the model does not take rows laid out flat ({error})"
+    if not difference <= (_HALF if half else _SINGLE):
+        _turn(switches, on=False)
+        say(f"computed with padding: {why}")
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with switches[0].off():
-            padded = log_probs()
-        flat = log_probs()
-    except (TypeError, NotImplementedError) as error:  # a model without the keyword, or with another attention
-        return f"the model does not take rows laid out flat ({error})"
+        yield
     finally:
         model.train(was_training)
-    difference = (padded - flat).abs().max().item()
-    if difference > (_HALF if half else _SINGLE):
-        return f"laid out flat, the model's log-probabilities differ by {difference:.2g}"
-    return None
 
 
 def trial_batch(pad: int, vocabulary: int) -> Mapping[str, Any]:

@@ -6,21 +6,21 @@ from typing import Any
 
 from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
-from posttrain.stages.terminal import say
+from posttrain.stages.reference import add_reference, is_computed_beforehand
 
 
 def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
     """Return `trainer_class`, TRL's DPO or KTO trainer, with the parent as its reference.
 
-    With LoRA the reference is the same model with the adapter off. In full fine-tuning TRL either computes the
-    reference log-probabilities before the first step (``precompute_ref_log_probs``, our default in one process) or
-    is given a second copy of the parent: left alone it would load whatever ``config._name_or_path`` names.
+    Its log-probabilities are computed before the first step or found in the cache (`stages/reference.py`). Where they
+    are not, the reference is with LoRA the same model with the adapter off, and else a second copy of the parent: left
+    alone TRL would load whatever ``config._name_or_path`` names.
     """
     from posttrain.model.load import load_reference
 
-    keeps_reference = job.peft_config is None and not job.arguments.precompute_ref_log_probs
-    if job.arguments.precompute_ref_log_probs:
-        say("computing the reference's log-probabilities, once")
+    beforehand = is_computed_beforehand(job)
+    job.arguments.precompute_ref_log_probs = beforehand
+    keeps_reference = job.peft_config is None and not beforehand
     trainer = trainer_class(
         model=job.model,
         ref_model=load_reference(job.parent, job.recipe.model) if keeps_reference else None,
@@ -31,4 +31,6 @@ def make_preference_trainer(trainer_class: Any, job: Job) -> Any:
         peft_config=job.peft_config,
     )
     train_flat(trainer, job)
+    if beforehand:
+        add_reference(trainer, job)
     return trainer

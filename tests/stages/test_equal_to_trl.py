@@ -136,6 +136,8 @@ def test_what_is_overridden_still_has_the_signature_we_wrote_against() -> None:
         return list(inspect.signature(method).parameters)
 
     for trainer in (DPOTrainer, KTOTrainer):
+        assert parameters(trainer._precompute_ref_logps) == ["self", "dataset", "name", "batch_size"]
+        assert parameters(trainer.compute_ref_log_probs) == ["self", "model", "inputs"]
         assert parameters(trainer._prepare_dataset) == [
             "self",
             "dataset",

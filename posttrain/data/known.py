@@ -1,0 +1,47 @@
+"""Numbers kept under digests in a folder that grows: each run reads what is known and adds what it worked out.
+
+A file is written once and whole, under a name of its content, so any number of processes may add at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Keys = Any  # an array of 16-byte digests
+Values = Any  # an array of float32
+
+KEY = "V16"
+_ROW = np.dtype([("key", KEY), ("value", "<f4")])
+
+
+def look_up(folder: Path, keys: Keys) -> Values:
+    """Return the number of each key, in the shape of `keys`; NaN where none is known."""
+    files = [np.load(path) for path in sorted(folder.glob("*.npy"))]
+    rows = np.concatenate([np.empty(0, _ROW), *files])
+    found = np.full(keys.shape, np.nan, np.float32)
+    if len(rows):
+        known, first = np.unique(rows["key"], return_index=True)
+        at = np.searchsorted(known, keys).clip(max=len(known) - 1)
+        hit = known[at] == keys
+        found[hit] = rows["value"][first[at[hit]]]
+    return found
+
+
+def add(folder: Path, keys: Keys, values: Values) -> None:
+    """Keep the number of each key. NaN is not kept. Raises OSError where the folder cannot be written."""
+    rows = np.empty(keys.size, _ROW)
+    rows["key"], rows["value"] = keys.ravel(), values.ravel()
+    rows = rows[~np.isnan(rows["value"])]
+    path = folder / hashlib.sha256(rows.tobytes()).hexdigest()[:32]
+    making = path.with_suffix(f".{os.getpid()}")
+    try:
+        with making.open("wb") as file:
+            np.save(file, rows)
+        making.rename(path.with_suffix(".npy"))
+    finally:
+        making.unlink(missing_ok=True)
