@@ -306,7 +306,7 @@ def test_tokens_come_with_their_log_probabilities(name: str, temperature: float,
                 logits = model(torch.tensor([[*ids, *completion.ids]])).logits[0, len(ids) - 1 : -1]
             expected = torch.log_softmax(logits / (temperature or 1.0), -1)
             expected = expected.gather(-1, torch.tensor(completion.ids)[:, None])[:, 0]
-            assert torch.allclose(torch.tensor(completion.logprobs), expected, atol=1e-4)
+            assert torch.allclose(torch.tensor(completion.logprobs), expected, rtol=1e-5, atol=1e-5)
     silent = sample(model, Numbers(), UNEVEN, Sampling(2, 12, temperature, top_p, batch_size=3, seed=4))
     assert [[c.ids for c in group] for group in silent] == [[c.ids for c in group] for group in drawn]
     assert all(completion.logprobs is None for group in silent for completion in group)
