@@ -10,7 +10,7 @@ import torch
 from transformers import Cache, DynamicCache
 
 from posttrain.engines.cache import Part, forward_parameters, merge
-from posttrain.engines.draw import draw, uniforms
+from posttrain.engines.draw import draw, logprobs, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
 
@@ -57,10 +57,11 @@ class Batch:
         mask = _mask(now.cached + 1, now.cache.get_seq_length() + 1) if now.padded else None
         logits = self._forward(now.tokens[:, None], mask, now.cached[:, None], now.cache)
         now.tokens = self._draw(logits, now.numbers.gather(1, now.drawn[:, None])[:, 0])
+        said = self._logprobs(logits, now.tokens)
         now.cached = now.cached + 1
         now.drawn = (now.drawn + 1).clamp(max=now.numbers.shape[1] - 1)
-        pairs = zip(self.rows, now.tokens.tolist(), strict=True)
-        return [row for row, token in pairs if not row.done and self._end.take(row, token)]
+        drawn = zip(self.rows, now.tokens.tolist(), said, strict=True)
+        return [row for row, token, logprob in drawn if not row.done and self._end.take(row, token, logprob)]
 
     @torch.inference_mode()
     def change(self, joining: Sequence[Row]) -> list[Row]:
@@ -72,9 +73,10 @@ class Batch:
             cache, logits = self._prefill([same[0].ids for same in group])
             joined = [(place, row) for place, same in enumerate(group) for row in same]
             numbers = torch.stack([self._numbers(row)[0] for _, row in joined]).to(logits.device)
-            tokens = self._draw(logits[[place for place, _ in joined]], numbers).tolist()
-            pairs = zip(joined, tokens, strict=True)
-            begun = [(place, row) for (place, row), token in pairs if not self._end.take(row, token)]
+            logits = logits[[place for place, _ in joined]]
+            tokens = self._draw(logits, numbers)
+            drawn = zip(joined, tokens.tolist(), self._logprobs(logits, tokens), strict=True)
+            begun = [pair for pair, token, logprob in drawn if not self._end.take(pair[1], token, logprob)]
             if begun:
                 parts.append(Part(cache, [place for place, _ in begun]))
                 rows += [row for _, row in begun]
@@ -124,6 +126,13 @@ class Batch:
 
     def _draw(self, logits: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         return draw(logits, numbers, temperature=self._sampling.temperature, top_p=self._sampling.top_p)
+
+    def _logprobs(self, logits: torch.Tensor, tokens: torch.Tensor) -> Sequence[float | None]:
+        """Return the log-probability of each row's token, None where it is not asked for."""
+        if not self._sampling.logprobs:
+            return [None] * len(logits)
+        found: list[float | None] = logprobs(logits, tokens, temperature=self._sampling.temperature).tolist()
+        return found
 
     def _tensor(self, values: Sequence[Any]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Row:
-    """Sample number `sample` of the prompt with this `index` and these token ids. `new`: the tokens drawn so far."""
+    """Sample number `sample` of the prompt with this `index` and these token ids. `new`: the tokens drawn so far;
+    `logprobs`: theirs, where they are asked for."""
 
     index: int
     sample: int
     ids: Sequence[int]
     seed: int
     new: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     done: bool = False
     numbers: torch.Tensor | None = None  # the random ones it draws by
 
@@ -31,7 +33,7 @@ class Row:
         return len(self.ids) + len(self.new) - 1
 
     def restart(self) -> None:
-        self.new, self.done = [], False
+        self.new, self.logprobs, self.done = [], [], False
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,11 @@ class End:
         """A token to fill up with, where nothing looks."""
         return self.tokenizer.pad_token_id or 0
 
-    def take(self, row: Row, token: int) -> bool:
+    def take(self, row: Row, token: int, logprob: float | None = None) -> bool:
         """Give a row its next token; return whether that ends it."""
         row.new.append(token)
+        if logprob is not None:
+            row.logprobs.append(logprob)
         row.done = token in self.tokens or len(row.new) >= self.length or self.has_string(row.new)
         if row.done:
             row.numbers = None
@@ -61,7 +65,13 @@ class End:
         text = self._text(row.new)
         cut = min((at for at in map(text.find, self.strings) if at >= 0), default=None)
         ended = row.new[-1] in self.tokens or cut is not None
-        return Completion(text[:cut], len(row.new), truncated=not ended)
+        return Completion(
+            text[:cut],
+            len(row.new),
+            truncated=not ended,
+            ids=tuple(row.new),
+            logprobs=tuple(row.logprobs) if row.logprobs else None,
+        )
 
     def has_string(self, new: list[int]) -> bool:
         """Whether the text has a stop string. The last tokens are looked at first, as many as can hold one; they may

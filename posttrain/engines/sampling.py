@@ -27,7 +27,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are drawn. `temperature` 0 is greedy; `batch_size` is completions decoded together."""
+    """How completions are drawn. `temperature` 0 is greedy; `batch_size` is completions decoded together. `logprobs`
+    asks for each token's log-probability, which the transformers engine alone gives."""
 
     samples: int
     max_new_tokens: int
@@ -36,17 +37,26 @@ class Sampling:
     batch_size: int = 128
     seed: int = 0
     stop: tuple[str, ...] = field(default=())
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
 class Completion:
     """One sampled completion. `truncated`: it reached the length limit before an end-of-turn token. `error`: why an
-    endpoint gave none; it then counts nowhere but as an error."""
+    endpoint gave none; it then counts nowhere but as an error.
+
+    `ids`: the tokens as they were drawn, the one that ended it included; an endpoint gives none. `logprobs`: for each
+    of them ln p under the model at the sampling temperature (at 1, where that is 0), in float32, before `top_p` cuts
+    the distribution: what GRPO's trainer recomputes from the same tokens. (TRL asks vLLM for `processed_logprobs`,
+    which are taken after the cut; at `top_p` 1 the two are the same.)
+    """
 
     text: str
     tokens: int
     truncated: bool
     error: str = ""
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
 
 
 Engine = Callable[[Sequence[Prompt], Sampling], Iterator[tuple[int, list[Completion]]]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from posttrain.engines.draw import draw, uniforms
+from posttrain.engines.draw import draw, logprobs, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
 
@@ -40,16 +41,17 @@ class WholeBatch:
         width = max(len(row.ids) for row in joining)
         padded = [[self._end.pad] * (width - len(row.ids)) + list(row.ids) for row in joining]
         mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in joining]
+        draws = _Draws(self._sampling, joining, width, self._end.length)
         ids = self._model.generate(
             input_ids=torch.tensor(padded, device=self._model.device),
             attention_mask=torch.tensor(mask, device=self._model.device),
             generation_config=self._config(),
-            logits_processor=LogitsProcessorList([_Draws(self._sampling, joining, width, self._end.length)]),
+            logits_processor=LogitsProcessorList([draws]),
             stopping_criteria=StoppingCriteriaList([_Strings(self._end, width)]),
             synced_gpus=False,  # ranks decode different numbers of batches; ZeRO-3's weights are gathered around us
         )
-        for row, new in zip(joining, ids[:, width:].tolist(), strict=True):
-            any(self._end.take(row, token) for token in new)  # up to its end; padding follows
+        for row, new, said in zip(joining, ids[:, width:].tolist(), draws.said(), strict=True):
+            any(map(self._end.take, repeat(row), new, said))  # up to its end; padding follows
         return list(joining)
 
     def _config(self) -> GenerationConfig:
@@ -71,11 +73,18 @@ class _Draws(LogitsProcessor):
     def __init__(self, sampling: Sampling, rows: Sequence[Row], width: int, length: int) -> None:
         self._sampling, self._width = sampling, width
         self._numbers = torch.stack([uniforms(row.seed, length) for row in rows])
+        self._said: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         numbers = self._numbers[:, input_ids.shape[1] - self._width].to(scores.device)
         tokens = draw(scores, numbers, temperature=self._sampling.temperature, top_p=self._sampling.top_p)
+        if self._sampling.logprobs:
+            self._said.append(logprobs(scores, tokens, temperature=self._sampling.temperature))
         return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
+
+    def said(self) -> Iterable[Iterable[float | None]]:
+        """Return the log-probabilities of each row's tokens so far, None for each where they are not asked for."""
+        return torch.stack(self._said, 1).tolist() if self._said else repeat(repeat(None), len(self._numbers))
 
 
 class _Strings(StoppingCriteria):
