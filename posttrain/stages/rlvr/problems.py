@@ -57,9 +57,14 @@ def look_at(step: int, index: int, group: Graded, *, queue: int | None = None, m
         errors=len(group.grades) - len(judged),
         reward=sum(scores) / len(scores) if scores else None,
         passed=sum(grade.passed for grade in judged) / len(judged) if judged else None,
-        varied=len(set(scores)) > 1 and taught,
+        varied=rewards_differ(group) and taught,
         queue=queue,
     )
+
+
+def rewards_differ(group: Graded) -> bool:
+    """Whether two completions of a group have verdicts with different scores."""
+    return len({grade.score for grade in group.grades if not grade.error}) > 1
 
 
 @dataclass

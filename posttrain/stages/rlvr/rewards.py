@@ -15,6 +15,7 @@ from posttrain.graders import Grade, grade_all, part_names
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.job import Job
+from posttrain.stages.rlvr.problems import rewards_differ
 
 _RECENT_STEPS = 10
 """Steps over which the share of completions without a verdict is counted."""
@@ -33,6 +34,8 @@ def reward_of(job: Job) -> Callable[..., list[float | None]]:
             groups = _groups(job, completion_ids, index, stops)
             keep(trainer_state.global_step + 1, groups, log_metric)
             grade = [one for group in groups for one in group.grades]
+            equal = [not rewards_differ(group) for group in groups]
+            log_metric("rollout/equal_rewards", sum(equal) / len(equal))
         return [None if one.error else one.score for one in grade]
 
     return graded

@@ -106,3 +106,48 @@ def test_what_our_engine_does_not_follow_trl_draws(make_job, capsys) -> None:
     assert trainer._compute_loss(trainer.model, batch).requires_grad
     rows = (job.run / "samples" / "train-000001-rank0.jsonl").read_text().splitlines()
     assert len(rows) == 16
+
+
+LORA = "model.lora={r: 4, alpha: 8}"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("train.loss_type=grpo", "train.scale_rewards=group"),
+        ("train.loss_type=dr_grpo", "train.scale_rewards=none", "rollout.dynamic_sampling=true"),
+        ("train.loss_type=bnpo", "rollout.retire={}"),
+        ("train.importance_sampling_level=sequence", "train.epsilon=3e-4", "train.steps_per_generation=2"),
+        ("train.loss_type=cispo", "train.epsilon_high=5.0", "train.num_iterations=2"),
+        ("train.loss_type=sapo", "train.mask_truncated_completions=true"),
+        ("train.loss_type=luspo", "train.importance_sampling_level=sequence"),
+        ("train.loss_type=vespo", "train.steps_per_generation=2", "train.num_iterations=2"),
+        ("train.beta=0.04", LORA, "rollout.dynamic_sampling=true"),
+        ("train.entropy_coef=0.01", "train.top_p=0.9", LORA),
+        ("model.dtype=bfloat16", "train.num_iterations=2"),
+    ],
+    ids=lambda settings: " ".join(key.rpartition(".")[2] for key in settings),
+)
+def test_each_way_to_train_trains(make_job, settings) -> None:
+    job, _ = make_job("rlvr", *SMALL, "train.max_steps=2", "train.save_strategy=no", *settings)
+    job.arguments.eval_strategy, job.arguments.eval_on_start = "no", False
+    trainer = make_trainer(job)
+    before = {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
+    trainer.train()
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    assert len(logged) == 2
+    assert all(torch.isfinite(torch.tensor([row["loss"], row["grad_norm"]])).all() for row in logged)
+    assert any(not torch.equal(p, before[n]) for n, p in trainer.model.named_parameters() if n in before)
+
+
+def test_in_half_precision_the_old_policy_is_the_one_that_drew(make_job) -> None:
+    job, _ = make_job("rlvr", *SMALL, "model.dtype=bfloat16")
+    trainer = make_trainer(job)
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert torch.equal(batch["old_per_token_logps"], batch["sampling_per_token_logps"])
+    trainer.current_gradient_accumulation_steps = 1
+    with trainer.compute_loss_context_manager():
+        trainer._compute_loss(trainer.model, batch)
+    difference = trainer._metrics["train"]["sampling/sampling_logp_difference/mean"][0]
+    assert 1e-5 < difference < 0.05
