@@ -10,7 +10,7 @@ import torch
 from transformers import Cache, DynamicCache
 
 from posttrain.engines.cache import Part, forward_parameters, merge
-from posttrain.engines.draw import draw, logprobs, uniforms
+from posttrain.engines.draw import draw, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
 
@@ -56,8 +56,7 @@ class Batch:
         assert now is not None, "no rows"
         mask = _mask(now.cached + 1, now.cache.get_seq_length() + 1) if now.padded else None
         logits = self._forward(now.tokens[:, None], mask, now.cached[:, None], now.cache)
-        now.tokens = self._draw(logits, now.numbers.gather(1, now.drawn[:, None])[:, 0])
-        said = self._logprobs(logits, now.tokens)
+        now.tokens, said = self._draw(logits, now.numbers.gather(1, now.drawn[:, None])[:, 0])
         now.cached = now.cached + 1
         now.drawn = (now.drawn + 1).clamp(max=now.numbers.shape[1] - 1)
         drawn = zip(self.rows, now.tokens.tolist(), said, strict=True)
@@ -73,9 +72,8 @@ class Batch:
             cache, logits = self._prefill([same[0].ids for same in group])
             joined = [(place, row) for place, same in enumerate(group) for row in same]
             numbers = torch.stack([self._numbers(row)[0] for _, row in joined]).to(logits.device)
-            logits = logits[[place for place, _ in joined]]
-            tokens = self._draw(logits, numbers)
-            drawn = zip(joined, tokens.tolist(), self._logprobs(logits, tokens), strict=True)
+            tokens, said = self._draw(logits[[place for place, _ in joined]], numbers)
+            drawn = zip(joined, tokens.tolist(), said, strict=True)
             begun = [pair for pair, token, logprob in drawn if not self._end.take(pair[1], token, logprob)]
             if begun:
                 parts.append(Part(cache, [place for place, _ in begun]))
@@ -124,15 +122,11 @@ class Batch:
             row.numbers = uniforms(row.seed, self._end.length)
         return row.numbers
 
-    def _draw(self, logits: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        return draw(logits, numbers, temperature=self._sampling.temperature, top_p=self._sampling.top_p)
-
-    def _logprobs(self, logits: torch.Tensor, tokens: torch.Tensor) -> Sequence[float | None]:
-        """Return the log-probability of each row's token, None where it is not asked for."""
-        if not self._sampling.logprobs:
-            return [None] * len(logits)
-        found: list[float | None] = logprobs(logits, tokens, temperature=self._sampling.temperature).tolist()
-        return found
+    def _draw(self, logits: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, Sequence[float | None]]:
+        """Return each row's token and its log-probability, None where that is not asked for."""
+        how = self._sampling
+        tokens, said = draw(logits, numbers, temperature=how.temperature, top_p=how.top_p, logprobs=how.logprobs)
+        return tokens, [None] * len(logits) if said is None else said.tolist()
 
     def _tensor(self, values: Sequence[Any]) -> torch.Tensor:
         return torch.tensor(values, dtype=torch.long, device=self._model.device)

@@ -29,6 +29,9 @@ _SPARE = 8  # the batch changes when one row in so many is done: a change costs 
 def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine:
     """Return the engine that samples from a loaded model, and leaves it and the caller's random state as they were."""
 
+    from posttrain.engines.attention import decode_attention
+    from posttrain.engines.packed import packed_linears
+
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         # Greedy samples of a prompt are all the same.
         drawn = sampling.samples if sampling.temperature > 0 else 1
@@ -41,7 +44,7 @@ def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine
         ]
         end = End(frozenset(_stop_tokens(model, tokenizer)), sampling.stop, sampling.max_new_tokens, tokenizer)
         groups: dict[int, dict[int, Completion]] = {i: {} for i in order}
-        with _evaluating(model):
+        with _evaluating(model), packed_linears(model), decode_attention(model):
             for row in _finished(_batch(model, sampling, end), rows, sampling.batch_size):
                 group = groups[row.index]
                 group[row.sample] = end.completion(row)

@@ -15,7 +15,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from posttrain.engines.draw import draw, logprobs, uniforms
+from posttrain.engines.draw import draw, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
 
@@ -77,9 +77,10 @@ class _Draws(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         numbers = self._numbers[:, input_ids.shape[1] - self._width].to(scores.device)
-        tokens = draw(scores, numbers, temperature=self._sampling.temperature, top_p=self._sampling.top_p)
-        if self._sampling.logprobs:
-            self._said.append(logprobs(scores, tokens, temperature=self._sampling.temperature))
+        how = self._sampling
+        tokens, said = draw(scores, numbers, temperature=how.temperature, top_p=how.top_p, logprobs=how.logprobs)
+        if said is not None:
+            self._said.append(said)
         return torch.full_like(scores, -torch.inf).scatter(-1, tokens[:, None], 0.0)
 
     def said(self) -> Iterable[Iterable[float | None]]:

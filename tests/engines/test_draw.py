@@ -11,7 +11,7 @@ from posttrain.engines.draw import draw, nucleus, uniforms  # noqa: E402
 
 def drawn(shares: list[float], number: float, temperature: float = 1.0, top_p: float = 1.0) -> int:
     logits = torch.tensor([shares]).log()
-    return int(draw(logits, torch.tensor([number]), temperature=temperature, top_p=top_p))
+    return int(draw(logits, torch.tensor([number]), temperature=temperature, top_p=top_p)[0])
 
 
 def test_the_number_is_looked_up_in_the_cumulative_distribution() -> None:
@@ -29,6 +29,23 @@ def test_temperature_sharpens_before_the_nucleus() -> None:
     assert [drawn(shares, number, temperature=0.5) for number in (0.642, 0.644, 0.928, 0.93)] == [0, 1, 1, 2]
     assert drawn(shares, 0.999, temperature=0.5, top_p=0.6) == 0
     assert drawn(shares, 0.999, temperature=0.5, top_p=0.7) == 1
+
+
+@pytest.mark.parametrize("size", [5, 256, 700, 1024])
+def test_each_token_has_its_own_share_of_the_numbers(size: int) -> None:
+    """Two numbers in the middle of what each token has, its neighbours' included, over blocks and what is left over."""
+    torch.manual_seed(0)
+    weights = torch.rand(size, dtype=torch.float64) + 0.5
+    weights[1::7] = 0.0
+    weights /= weights.sum()
+    above = weights.cumsum(0)
+    likely = weights.nonzero()[:, 0]
+    logits = weights.float().log().expand(len(likely), size)
+    for share in (0.01, 0.99):
+        numbers = (above - weights * (1 - share))[likely].float()
+        tokens, said = draw(logits, numbers, temperature=1.0, top_p=1.0, logprobs=True)
+        assert torch.equal(tokens, likely)
+        assert torch.allclose(said, weights[likely].log().float(), atol=1e-6)
 
 
 def test_temperature_zero_takes_the_most_likely() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,5 +130,6 @@ def test_transformers_serve_says_what_the_model_says_here(transformers_server: t
     ids = [tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"] for messages in asked]
     prompts = [Prompt(messages, row) for messages, row in zip(asked, ids, strict=True)]
     here = dict(local.engine(load_model(parent, Model(dtype="float32"), tokenizer), tokenizer)(prompts, greedy))
-    assert dict(engine(endpoint)(prompts, greedy)) == here
+    without = {index: [replace(one, ids=()) for one in group] for index, group in here.items()}  # a server sends none
+    assert dict(engine(endpoint)(prompts, greedy)) == without
     assert {completion.error for group in here.values() for completion in group} == {""}

@@ -287,3 +287,26 @@ def test_memory_for_not_even_one_completion_is_said(tiny) -> None:
     with pytest.raises(UserError, match="too little memory to decode one completion"):
         sample(model, tokenizer, prompts(tokenizer, "Hello!"), Sampling(samples=1, max_new_tokens=4))
     assert not model.training
+
+
+@pytest.mark.parametrize("name", ["LlamaConfig", "Gemma3TextConfig", "Qwen3NextConfig"])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.8), (0.0, 1.0)])
+def test_tokens_come_with_their_log_probabilities(name: str, temperature: float, top_p: float) -> None:
+    """Against the log-softmax over the whole text, as a trainer recomputes it, whatever the nucleus cut off."""
+    model = random_model(name)
+    model.generation_config.eos_token_id = stops = list(range(1, 96, 8))
+    sampling = Sampling(2, 12, temperature, top_p, batch_size=3, seed=4, logprobs=True)
+    drawn = sample(model, Numbers(), UNEVEN, sampling)
+    assert any(completion.ids[-1] in stops for group in drawn for completion in group)
+    for ids, group in zip(UNEVEN, drawn, strict=True):
+        for completion in group:
+            assert completion.text == Numbers().decode(list(completion.ids))
+            assert len(completion.logprobs) == len(completion.ids) == completion.tokens
+            with torch.no_grad():
+                logits = model(torch.tensor([[*ids, *completion.ids]])).logits[0, len(ids) - 1 : -1]
+            expected = torch.log_softmax(logits / (temperature or 1.0), -1)
+            expected = expected.gather(-1, torch.tensor(completion.ids)[:, None])[:, 0]
+            assert torch.allclose(torch.tensor(completion.logprobs), expected, rtol=1e-5, atol=1e-5)
+    silent = sample(model, Numbers(), UNEVEN, Sampling(2, 12, temperature, top_p, batch_size=3, seed=4))
+    assert [[c.ids for c in group] for group in silent] == [[c.ids for c in group] for group in drawn]
+    assert all(completion.logprobs is None for group in silent for completion in group)
