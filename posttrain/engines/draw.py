@@ -59,12 +59,6 @@ def _below(target: torch.Tensor, cumulative: torch.Tensor) -> torch.Tensor:
     return torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))
 
 
-def logprobs(logits: torch.Tensor, tokens: torch.Tensor, *, temperature: float) -> torch.Tensor:
-    """Return ln p of each row's token in float32 at this temperature, of the whole distribution; at 1, if it is 0."""
-    scaled = logits.float() / (temperature or 1.0)
-    return scaled.gather(-1, tokens[:, None])[:, 0] - scaled.logsumexp(-1)
-
-
 def nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
     """Return `weights` with 0 outside each row's nucleus: the fewest most likely tokens that together reach `top_p`
     (Holtzman et al. 2019, arXiv 1904.09751, section 3.1). Rows of `weights` sum to 1."""
