@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,14 +89,21 @@ def training_sampling(recipe: Recipe, settings: dict[str, Any], *, samples: int,
     )
 
 
-def not_sampled(settings: dict[str, Any]) -> list[str]:
+def not_followed(settings: Mapping[str, Any]) -> list[str]:
+    """Return the TRL keys of rlvr's sampling that are set and that `training_sampling` does not follow."""
+    plain = {
+        "top_k": (None, 0),
+        "min_p": (None, 0),
+        "repetition_penalty": (None, 1.0),
+        "generation_kwargs": (None, {}),
+        "cache_implementation": (None,),
+    }
+    return [key for key, values in plain.items() if settings.get(key) not in values]
+
+
+def not_sampled(settings: Mapping[str, Any]) -> list[str]:
     """Return a note for each TRL key of rlvr's sampling that `training_sampling` does not follow."""
-    plain = {"top_k": (None, 0), "min_p": (None, 0), "repetition_penalty": (None, 1.0), "generation_kwargs": (None, {})}
-    return [
-        f"sampled without train.{key}: what training draws may differ a little"
-        for key, values in plain.items()
-        if settings.get(key) not in values
-    ]
+    return [f"sampled without train.{key}: what training draws may differ a little" for key in not_followed(settings)]
 
 
 def seed_of(prompt: Prompt, sample: int, seed: int) -> int:

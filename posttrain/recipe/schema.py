@@ -210,6 +210,19 @@ class Data(Section):
         return self
 
 
+class Retire(Section):
+    """Problems that the model always or never solves rest for a while, and others are drawn in their place."""
+
+    looks: int = Field(
+        default=2,
+        ge=1,
+        description="Looks at a problem, one after the other, in which all completions passed, or none.",
+    )
+    steps: int = Field(
+        default=20, ge=1, description="Steps that it then rests; twice as many after each further look of the kind."
+    )
+
+
 class Rollout(Section):
     """How completions are sampled for held-out problems; for training, TRL's sampling keys are in train."""
 
@@ -240,6 +253,18 @@ class Rollout(Section):
         le=1,
         description="Largest share of completions that may be left without a verdict (a judge is down, a grader "
         "failed) before a run or a look stops.",
+    )
+    dynamic_sampling: bool = Field(
+        default=False,
+        description="rlvr: draw other problems in place of those whose completions all get the same reward.",
+    )
+    max_refills: int = Field(
+        default=2, ge=1, description="With dynamic_sampling: how often a step draws again for what is missing."
+    )
+    retire: Retire | None = Field(
+        default=None,
+        description="rlvr: let problems rest that are always or never solved (`retire: {}`); absent: all are drawn "
+        "alike.",
     )
 
 
@@ -404,6 +429,7 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.too_long", "prompts that are too long are left out by rollout.max_prompt_tokens"))
     wrong += _misfits_of_looks(stage, parts)
     wrong += _misfits_of_vllm(stage, parts)
+    wrong += _misfits_of_choosing(stage, parts)
     wrong += _misfits_of_streaming(stage, parts)
     if "eval" in parts and "data" in parts and (best_by := parts["eval"].best_by):
         held_out = held_out_metrics(stage, parts["eval"], with_problems=bool(parts["data"].problems))
@@ -445,6 +471,21 @@ def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, s
             wrong.append((f"eval.require.{figure}", f"{most:g}: shares are from 0 to 1; 60% is 0.6"))
     if {"eval", "rollout"} <= parts.keys() and parts["rollout"].temperature == 0 and parts["eval"].samples > 1:
         wrong.append(("eval.samples", "greedy sampling gives the same completion each time: set samples: 1 and k: [1]"))
+    return wrong
+
+
+def _misfits_of_choosing(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for problems chosen by their rewards where there are none to choose."""
+    if "rollout" not in parts:
+        return []
+    rollout = parts["rollout"]
+    wrong = []
+    if stage != "rlvr":
+        for key in ("dynamic_sampling", "retire"):
+            if getattr(rollout, key):
+                wrong.append((f"rollout.{key}", f"chooses the problems that rlvr trains on; {stage} has no use for it"))
+    if rollout.max_refills != Rollout.model_fields["max_refills"].default and not rollout.dynamic_sampling:
+        wrong.append(("rollout.max_refills", "bounds dynamic sampling: set rollout.dynamic_sampling, or leave it out"))
     return wrong
 
 

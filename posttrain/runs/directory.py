@@ -4,6 +4,7 @@ recipe.yaml     the resolved recipe
 inputs.json     digests of recipe, data and parent: what makes two runs the same run
 metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
+looks.jsonl     rlvr: what was seen of each problem, and when
 checkpoints/    what an interrupted run resumes from
 final/          the finished checkpoint
 run.json        written last, atomically; without it the run is unfinished

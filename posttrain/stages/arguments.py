@@ -13,6 +13,7 @@ from posttrain.data.thinking import VARIABLES, settings_of
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Recipe
 from posttrain.runs import directory
+from posttrain.stages.drawing import check_drawing
 
 if TYPE_CHECKING:
     import torch
@@ -121,6 +122,7 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             where="train",
             fix=f"make per_device_train_batch_size a multiple of {group}",
         )
+    check_drawing(recipe, settings, batch // processes)
 
 
 def _check_lengths(stage: str, settings: Mapping[str, Any]) -> None:

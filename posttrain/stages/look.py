@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt, Sampling, sampling_of
@@ -16,6 +17,8 @@ from posttrain.runs import directory
 from posttrain.stages.job import Job
 
 MAX_NEW_TOKENS = 512
+
+T = TypeVar("T")
 
 
 def looking(job: Job) -> type:
@@ -59,23 +62,36 @@ def sampled(
 ) -> list[Graded]:
     """Return the problems with completions of the model as it is now and their grades, in every rank; the ranks
     share the problems out."""
-    from accelerate.utils import gather_object
-    from trl.models import unwrap_model_for_generation
-
     from posttrain.stages.watch import ProgressLine
 
     rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
+    with generating(trainer) as model:
+        shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
+        mine, asked = problems[rank::world], prompts[rank::world]
+        advance = shown.looking(len(asked) * sampling.samples) if shown else None
+        graded = in_order(sample_and_grade(engine(model, job.tokenizer), mine, asked, job.graders, sampling), advance)
+    everyone = everyones(trainer, graded)
+    # All ranks at once: one that left alone would leave the others waiting.
+    check_errors(everyone, job.recipe.rollout.max_grader_errors)
+    return everyone
+
+
+@contextmanager
+def generating(trainer: Any) -> Iterator[Any]:
+    """Give the trainer's model as an engine can sample from it, whole in every rank."""
+    from trl.models import unwrap_model_for_generation
+
     with unwrap_model_for_generation(
         trainer.model_wrapped,
         trainer.accelerator,
         gather_deepspeed3_params=True,  # ranks decode different numbers of steps
         gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
     ) as model:
-        shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
-        mine, asked = problems[rank::world], prompts[rank::world]
-        advance = shown.looking(len(asked) * sampling.samples) if shown else None
-        graded = in_order(sample_and_grade(engine(model, job.tokenizer), mine, asked, job.graders, sampling), advance)
-    everyone = gather_object(graded) if world > 1 else graded
-    # All ranks at once: one that left alone would leave the others waiting.
-    check_errors(everyone, job.recipe.rollout.max_grader_errors)
-    return everyone
+        yield model
+
+
+def everyones(trainer: Any, rows: list[T]) -> list[T]:
+    """Return the rows of all ranks, in the ranks' order, in every rank."""
+    from accelerate.utils import gather_object
+
+    return list(gather_object(rows)) if trainer.accelerator.num_processes > 1 else rows

@@ -20,7 +20,7 @@ from posttrain.runs.metrics import append_row, metrics_row
 from posttrain.stages.terminal import say
 
 # Shown on the progress line where a stage has them, in this order.
-_SHOWN = ("loss", "reward", "pass@1", "rewards/accuracies", "rewards/margins", "frac_reward_zero_std")
+_SHOWN = ("loss", "reward", "pass@1", "rewards/accuracies", "rewards/margins", "rollout/equal_rewards")
 
 
 class MetricsWriter(TrainerCallback):
@@ -55,7 +55,7 @@ class NothingToLearn(TrainerCallback):
         self.equal_steps = 0
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
-        share = (logs or {}).get("frac_reward_zero_std")
+        share = (logs or {}).get("rollout/equal_rewards", (logs or {}).get("frac_reward_zero_std"))
         if share is None:
             return
         self.equal_steps = self.equal_steps + 1 if share == 1 else 0

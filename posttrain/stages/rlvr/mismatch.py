@@ -1,0 +1,31 @@
+"""How far the log-probabilities that a completion was drawn by are from those that the trainer computes of it.
+
+In float32 they differ by rounding. In half precision the sampler, which sees one token at a time, and the trainer,
+which sees them all, are two policies that differ a little, and the ratio of GRPO's loss is to be taken to the one that
+drew (off-policy correction, bounded by the loss's own clipping: the "bypass" form of importance sampling).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any) -> None:
+    """Log the mean and largest absolute difference over the batch's tokens, under TRL's names, of all ranks."""
+    mask = batch["completion_mask"].bool()
+    difference = (logps - batch["sampling_per_token_logps"]).abs()[mask]
+    if not difference.numel():
+        difference = logps.new_zeros(1)
+    gathered = trainer.accelerator.gather
+    metrics = trainer._metrics["train"]
+    metrics["sampling/sampling_logp_difference/mean"].append(gathered(difference.mean()).mean().item())
+    metrics["sampling/sampling_logp_difference/max"].append(gathered(difference.max()).max().item())
+
+
+def with_sampler_as_old(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """Return the batch with the sampler's log-probabilities as the old ones where they differ by more than rounding:
+    in half precision."""
+    if trainer.args.bf16 or trainer.args.fp16:
+        return {**batch, "old_per_token_logps": batch["sampling_per_token_logps"]}
+    return batch
