@@ -13,20 +13,42 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from posttrain.data.masks import IGNORED, Span
+from posttrain.data.word_ids import byte_signs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Pieces = list[bytes]
-
 _NO_TEXT = b"\xff"  # in no text that is UTF-8
+_BYTES = {sign: byte for byte, sign in enumerate(byte_signs())}
+
+
+class Pieces(dict[int, bytes]):
+    """The bytes of a tokenizer's tokens by their ids."""
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__()
+        self.backend = backend
+        self.added = {number: token.content for number, token in backend.get_added_tokens_decoder().items()}
+
+    def __missing__(self, number: int) -> bytes:
+        if number in self.added:
+            piece = self.added[number].encode("utf-8", "surrogatepass")
+        else:
+            signs = self.backend.id_to_token(number) or ""
+            piece = bytes(_BYTES[sign] for sign in signs) if all(sign in _BYTES for sign in signs) else b""
+        self[number] = piece or _NO_TEXT
+        return self[number]
+
+
 _known: WeakKeyDictionary[Any, Pieces | None] = WeakKeyDictionary()
 
 
 def pieces_of(tokenizer: PreTrainedTokenizerBase) -> Pieces | None:
     """The bytes of each token by its id; None for a tokenizer whose vocabulary is not in bytes."""
     if tokenizer not in _known:
-        _known[tokenizer] = _pieces(tokenizer) if tokenizer.is_fast else None
+        backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        in_bytes = type(getattr(backend, "decoder", None)).__name__ == "ByteLevel"
+        _known[tokenizer] = Pieces(backend) if in_bytes else None
     return _known[tokenizer]
 
 
@@ -35,10 +57,7 @@ def labels_by_bytes(ids: list[int], pieces: Pieces, text: str, spans: list[Span]
 
     It cannot where the tokens are not the text, byte for byte, or a span begins or ends inside of a token.
     """
-    try:
-        found = [pieces[token] for token in ids]
-    except IndexError:  # a token that was added since
-        return None
+    found = [pieces[token] for token in ids]
     if b"".join(found) != text.encode("utf-8", "surrogatepass"):
         return None
     borders = list(accumulate(map(len, found), initial=0))
@@ -50,26 +69,3 @@ def labels_by_bytes(ids: list[int], pieces: Pieces, text: str, spans: list[Span]
             return None
         labels[first:last] = ids[first:last]
     return labels
-
-
-def _pieces(tokenizer: Any) -> Pieces | None:
-    backend = tokenizer.backend_tokenizer
-    if type(backend.decoder).__name__ != "ByteLevel":
-        return None
-    byte_of = _bytes_by_sign()
-    added = backend.get_added_tokens_decoder()
-    vocabulary = backend.get_vocab(with_added_tokens=True)
-    pieces = [_NO_TEXT] * (max(vocabulary.values(), default=-1) + 1)
-    for token, number in vocabulary.items():
-        if number in added:
-            pieces[number] = token.encode("utf-8", "surrogatepass") or _NO_TEXT
-        elif token and all(sign in byte_of for sign in token):
-            pieces[number] = bytes(byte_of[sign] for sign in token)
-    return pieces
-
-
-def _bytes_by_sign() -> dict[str, int]:
-    """GPT-2's signs for bytes: those that print are themselves, the others are counted on from 256."""
-    shown = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(byte): byte for byte in shown} | {chr(256 + number): byte for number, byte in enumerate(hidden)}

@@ -24,6 +24,7 @@ from posttrain.data.template import (
     with_thoughts,
 )
 from posttrain.data.thinking import DEFAULT, Thinking, TrainedTurns, last_turn_only, one_row_a_thought
+from posttrain.data.word_ids import words_of
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -270,7 +271,11 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Ids]:
     """Token ids of rendered texts. The template wrote all special tokens: none is added, so no second BOS."""
     if not tokenizer.is_fast:
         return [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
-    return [encoding.ids for encoding in _backend(tokenizer).encode_batch_fast(texts, add_special_tokens=False)]
+    words = words_of(tokenizer)
+    found = [words.ids_of(text) if words else None for text in texts]
+    others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+    encoded = iter(_backend(tokenizer).encode_batch_fast(others, add_special_tokens=False))
+    return [next(encoded).ids if ids is None else ids for ids in found]
 
 
 def _tokens_and_labels(
@@ -304,9 +309,7 @@ def _by_bytes(
         yield None if labels is None else (ids, labels)
 
 
-def _by_offsets(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[list[Span]]
-) -> list[tuple[Ids, Ids]]:
+def _by_offsets(tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[list[Span]]) -> list[tuple[Ids, Ids]]:
     encodings = _backend(tokenizer).encode_batch(texts, add_special_tokens=False)
     return [
         (encoding.ids, labels_of(encoding.ids, encoding.offsets, each))
