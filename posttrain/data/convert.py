@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -150,11 +151,16 @@ def decode(record_type: type[Record], text: str, place: str) -> Record:
 
 
 def _encode(record: Record) -> str:
-    said = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "place"}
+    said = {name: getattr(record, name) for name in _names(type(record))}
     try:
-        return json.dumps(said, ensure_ascii=False, allow_nan=False, default=_plain)
+        return _encoder.encode(said)
     except ValueError as error:
         raise UserError(f"a value that no JSON can hold: {error}", where=record.place) from error
+
+
+@cache
+def _names(kind: type[Record]) -> list[str]:
+    return [each.name for each in fields(kind) if each.name != "place"]
 
 
 def _plain(value: Any) -> str:
@@ -162,6 +168,9 @@ def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         raise ValueError("bytes that are no UTF-8 text")
     return str(value)
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def find_format(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from posttrain.data.records import Chat, Message, Record
@@ -13,30 +14,23 @@ from posttrain.data.records import Chat, Message, Record
 
 def content_key(record: Record) -> bytes:
     """A digest of all that the record says; its place does not count."""
-    said = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "place"}
-    return _digest(said)
+    return _content(record, _said(record))
 
 
 def prompt_key(record: Record) -> bytes:
     """A digest of the record's prompt: of a chat, what comes before its first assistant turn."""
-    return _digest(prompt_turns(record))
+    return _prompt(record, _said(record))
 
 
 def asked_keys(record: Record) -> list[bytes]:
     """What the record asks: a digest of its turns up to each user turn. The system prompt does not count."""
-    total, keys = hashlib.sha256(b"["), []
-    for index, turn in enumerate(_turns(record)):
-        total.update((", " if index else "").encode() + _json(turn))
-        if turn["role"] in ("user", "tool"):
-            upto = total.copy()
-            upto.update(b"]")
-            keys.append(upto.digest())
-    return keys
+    return _asked(record, _said(record))
 
 
 def keys_of(record: Record) -> tuple[bytes, bytes, list[bytes]]:
     """The record's `content_key`, `prompt_key` and `asked_keys`."""
-    return content_key(record), prompt_key(record), asked_keys(record)
+    said = _said(record)
+    return _content(record, said), _prompt(record, said), _asked(record, said)
 
 
 def digest_of(parts: Mapping[str, Any]) -> str:
@@ -50,20 +44,59 @@ def digest_of(parts: Mapping[str, Any]) -> str:
 
 def prompt_turns(record: Record) -> list[Message]:
     """The turns before the answer, without the system prompt: it is asked the same under another one."""
-    turns = _turns(record)
-    if not isinstance(record, Chat):
-        return turns
-    return turns[: [turn["role"] for turn in turns].index("assistant")]
+    turns = [turn for turn in _turns(record) if turn["role"] != "system"]
+    return turns[: [turn["role"] for turn in turns].index("assistant")] if isinstance(record, Chat) else turns
 
 
 def _turns(record: Record) -> list[Message]:
-    turns = record.messages if isinstance(record, Chat) else record.prompt
-    return [turn for turn in turns if turn["role"] != "system"]
+    return record.messages if isinstance(record, Chat) else record.prompt
 
 
-def _digest(value: Any) -> bytes:
-    return hashlib.sha256(_json(value)).digest()
+def _said(record: Record) -> list[bytes]:
+    """The JSON of each of the record's `_turns`: all three kinds of keys are made of it."""
+    return [_json(turn) for turn in _turns(record)]
+
+
+def _content(record: Record, said: list[bytes]) -> bytes:
+    """The digest of the record as a JSON object, of which `said` is one value."""
+    turns = "messages" if isinstance(record, Chat) else "prompt"
+    values = (_listed(said) if name == turns else _json(getattr(record, name)) for name in _names(type(record)))
+    parts = (b'"%s": %s' % (name.encode(), value) for name, value in zip(_names(type(record)), values, strict=True))
+    return hashlib.sha256(b"{%s}" % b", ".join(parts)).digest()
+
+
+def _prompt(record: Record, said: list[bytes]) -> bytes:
+    roles = [turn["role"] for turn in _turns(record)]
+    end = roles.index("assistant") if isinstance(record, Chat) else len(roles)
+    kept = [turn for turn, role in zip(said[:end], roles, strict=False) if role != "system"]
+    return hashlib.sha256(_listed(kept)).digest()
+
+
+def _asked(record: Record, said: list[bytes]) -> list[bytes]:
+    total, keys, before = hashlib.sha256(b"["), [], b""
+    for turn, text in zip(_turns(record), said, strict=True):
+        if turn["role"] == "system":
+            continue
+        total.update(before + text)
+        before = b", "
+        if turn["role"] in ("user", "tool"):
+            upto = total.copy()
+            upto.update(b"]")
+            keys.append(upto.digest())
+    return keys
+
+
+@cache
+def _names(kind: type[Record]) -> list[str]:
+    return sorted(item.name for item in fields(kind) if item.name != "place")
+
+
+def _listed(said: list[bytes]) -> bytes:
+    return b"[%s]" % b", ".join(said)
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+    return _encoder.encode(value).encode("utf-8", "surrogatepass")
+
+
+_encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)

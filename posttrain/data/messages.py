@@ -130,6 +130,9 @@ def _read_message(message: Any, place: str, column: str) -> Message:
             f"{column}: unknown role {brief(spoken)}.{guess}", where=place, fix=f"Known: {', '.join(ROLES)}."
         )
     role = ROLES[spoken]
+    content = message.get("content", message.get("value"))
+    if len(message) == 2 and isinstance(content, str) and role != "function_call":
+        return {"role": role, "content": content}  # most messages say no more
     if unread := [key for key in message.keys() - _READ if message[key] is not None]:
         _refuse_misspelt(unread, place, column)
     if role == "function_call":  # ShareGPT: the call itself is the turn's text
@@ -148,7 +151,6 @@ def _read_message(message: Any, place: str, column: str) -> Message:
         if role != "assistant":
             raise UserError(f"{column}: tool_calls on a {role} turn", where=place, fix="Assistant turns make them.")
         read["tool_calls"] = _read_calls(calls, place, f"{column}.tool_calls")
-    content = message.get("content", message.get("value"))
     if content is not None or not calls:
         read["content"] = _read_content(content, place, column)
     for key in _KEPT:

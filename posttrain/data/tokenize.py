@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from posttrain.data.length import TooLong, cut, kept_part, trains
 from posttrain.data.masks import IGNORED, Span, labels_of, trained_spans
+from posttrain.data.pieces import Pieces, labels_by_bytes, pieces_of
 from posttrain.data.records import Chat, Feedback, Message, Preference, Problem
 from posttrain.data.template import (
     Tools,
@@ -23,12 +24,15 @@ from posttrain.data.template import (
     with_thoughts,
 )
 from posttrain.data.thinking import DEFAULT, Thinking, TrainedTurns, last_turn_only, one_row_a_thought
+from posttrain.data.word_ids import words_of
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ids = list[int]
+
+_TOGETHER = 256  # texts: what the tokenizer says of so many stays in the processor's cache
 
 NO_TRAINED_TOKEN = "had no trained token"
 TOO_LONG = "longer than max_length"
@@ -267,7 +271,11 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Ids]:
     """Token ids of rendered texts. The template wrote all special tokens: none is added, so no second BOS."""
     if not tokenizer.is_fast:
         return [tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
-    return [encoding.ids for encoding in _backend(tokenizer).encode_batch_fast(texts, add_special_tokens=False)]
+    words = words_of(tokenizer)
+    found = [words.ids_of(text) if words else None for text in texts]
+    others = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+    encoded = iter(_backend(tokenizer).encode_batch_fast(others, add_special_tokens=False))
+    return [next(encoded).ids if ids is None else ids for ids in found]
 
 
 def _tokens_and_labels(
@@ -275,6 +283,33 @@ def _tokens_and_labels(
 ) -> list[tuple[Ids, Ids]]:
     if not tokenizer.is_fast:
         return [_by_prefix(tokenizer, text, each) for text, each in zip(texts, spans, strict=True)]
+    found: list[tuple[Ids, Ids]] = []
+    pieces = pieces_of(tokenizer)
+    for first in range(0, len(texts), _TOGETHER):
+        some = slice(first, first + _TOGETHER)
+        if pieces is None:
+            found += _by_offsets(tokenizer, texts[some], spans[some])
+            continue
+        told = list(_by_bytes(tokenizer, texts[some], spans[some], pieces))
+        untold = [at for at, pair in enumerate(told) if pair is None]
+        again = _by_offsets(tokenizer, [texts[first + at] for at in untold], [spans[first + at] for at in untold])
+        for at, pair in zip(untold, again, strict=True):
+            told[at] = pair
+        found += (pair for pair in told if pair is not None)
+        if 2 * len(untold) > len(told):  # nor will the next ones be told
+            pieces = None
+    return found
+
+
+def _by_bytes(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[list[Span]], pieces: Pieces
+) -> Iterator[tuple[Ids, Ids] | None]:
+    for text, ids, each in zip(texts, _ids(tokenizer, texts), spans, strict=True):
+        labels = labels_by_bytes(ids, pieces, text, each)
+        yield None if labels is None else (ids, labels)
+
+
+def _by_offsets(tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[list[Span]]) -> list[tuple[Ids, Ids]]:
     encodings = _backend(tokenizer).encode_batch(texts, add_special_tokens=False)
     return [
         (encoding.ids, labels_of(encoding.ids, encoding.offsets, each))

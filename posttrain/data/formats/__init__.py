@@ -98,7 +98,9 @@ def rename_columns(row: dict[str, Any], columns: Mapping[str, str], place: str) 
 
     The columns of an OpenAI Evals row are those inside its ``item``.
     """
-    if columns and isinstance(row.get("item"), dict) and not any(name in row for name in columns.values()):
+    if not columns:
+        return row
+    if isinstance(row.get("item"), dict) and not any(name in row for name in columns.values()):
         return row | {"item": rename_columns(row["item"], columns, place)}
     missing = [theirs for theirs in columns.values() if theirs not in row]
     if missing:
