@@ -4,18 +4,19 @@
     python tests/benchmarks/training.py --model DIR --steps 100 --rounds 3     # the full case
     python tests/benchmarks/training.py --model DIR --stages dpo --steps 20 --rows pairs.jsonl
 
-For each stage `posttrain STAGE recipe.yaml`, `trl STAGE --config …` as it launches itself (accelerate then gives it one
-thread) and the same with OMP_NUM_THREADS at the number of cores run in turns, `--rounds` times, each with empty caches;
-of the rounds the median counts, and of the ratios the median of those within a round. Both sides are timed by the same
-clock, at the end of each step (injected/sitecustomize.py). Steady are the steps after `--warmup`; the whole run is the
-command with its start-up, reading of rows, saving and whatever it compiles. Memory is the highest sum over the command's
-processes, shared pages counted once. The share is of the machine's own rate at this model's matrix products, measured
-in the same minutes; what counts as work is in measure/work.py.
+For each stage `posttrain STAGE recipe.yaml`, `trl STAGE --config …` as it launches itself (accelerate then gives it
+one thread) and the same with OMP_NUM_THREADS at the number of cores run in turns, `--rounds` times, each with empty
+caches; of the rounds the median counts, and of the ratios the median of those within a round. Both sides are timed by
+the same clock, at the end of each step (injected/sitecustomize.py). Steady are the steps after `--warmup`; the whole
+run is the command with its start-up, reading of rows, saving and whatever it compiles. Memory is the highest sum over
+the command's processes, shared pages counted once. The share is of the machine's own rate at this model's matrix
+products, measured in the same minutes; what counts as work is in measure/work.py.
 
 Both sides start from a seeded generator's rows, of about `--prompt` and `--reply` tokens, in the same order and none
 twice, in float32 without gradient checkpointing; all else is each side's default. The losses must agree step by step
-within 0.001. RLVR samples `--samples` completions of `--problems` problems a step, rewarded alike; its losses cannot agree,
-since the two draw other numbers, so mean length and reward are compared. posttrain leaves out its look for a signal there.
+within 0.001. RLVR samples `--samples` completions of `--problems` problems a step, rewarded alike; its losses cannot
+agree, since the two draw other numbers, so mean length and reward are compared. posttrain leaves out its look for a
+signal there.
 
 Prints a Markdown table, and exits with 1 if a run failed or the losses do not agree, with 2 for what cannot be run.
 """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import statistics
-import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 from measure.marks import Marks, largest_difference, read_marks, steady
 from measure.processes import RunFailed, Usage, run
 from measure.rows import Lengths, Writer, make_rows, write_rows
-from measure.sides import SECONDS_A_RUN, SEED, SIDES, Job, Side, cores, environment, prepare, recipe
+from measure.sides import SECONDS_A_RUN, SEED, SIDES, Job, Side, environment, prepare, recipe
 from measure.work import Shape, Tokens, step_flops, tokens_of_row, total
 
 LOSSES_WITHIN = 1e-3
+SECONDS_TO_MULTIPLY = 600.0
 LENGTHS_WITHIN = 0.1  # of each other, RLVR's mean completion lengths over the run
 REWARDS_WITHIN = 0.05  # RLVR's mean rewards over the run, which lie between 0 and 1
 
@@ -88,12 +90,14 @@ def compare(
     warmup: int,
     sides: Sequence[Side] = SIDES,
     limit: float = SECONDS_A_RUN,
+    until: float = math.inf,
     rows: list[dict[str, Any]] | None = None,
     say: Callable[[str], None] = print,
 ) -> Comparison:
     """Train `job` by each of the sides in turns, `rounds` times; `warmup` steps of each run are not steady yet.
 
-    Raises RunFailed, with the end of its output, for a run that fails or takes longer than `limit` seconds.
+    Raises RunFailed, with the end of its output, for a run that fails, takes longer than `limit` seconds or is not done
+    when the monotonic clock says `until`.
     """
     if warmup >= job.steps:
         raise ValueError(f"{job.steps} steps, and the first {warmup} do not count")
@@ -108,13 +112,14 @@ def compare(
     runs: list[list[Run]] = []
     speeds: list[tuple[Shape, float]] = []
     for number in range(1, rounds + 1):
-        speeds.append(machine(job, total(tokens), folder))
+        speeds.append(machine(job, total(tokens), folder / f"{number}-machine", until))
         runs.append([])
         for side in sides:
             place = folder / f"{number}-{side.replace(', ', '-')}"
             shutil.rmtree(place, ignore_errors=True)
+            seconds = min(limit, until - time.monotonic())
             command = prepare(job, side, files["posttrain" if side == "posttrain" else "trl"], place)
-            usage = run(command, folder=place, environ=environment(job, side, place), limit=limit)
+            usage = run(command, folder=place, environ=environment(job, side, place), limit=seconds)
             runs[-1].append(Run(side, usage, read_marks(place / "marks.jsonl", job.steps)))
             say(f"{job.stage}, round {number}, {side}: {told(runs[-1][-1], warmup)}")
             for emptied in ("run", "hf", "cache", "inductor"):
@@ -143,7 +148,9 @@ def order_and_tokens(job: Job, rows: Path, folder: Path) -> tuple[list[int], lis
     os.environ["POSTTRAIN_CACHE"] = str(folder / "cache")
     read = Recipe.model_validate(recipe(job, rows))
     loaded = load_data(read.data, read.stage, seed=read.seed)
-    made = prepare_rows(loaded.train, job.stage, AutoTokenizer.from_pretrained(job.model), token_settings(read, job.stage))
+    made = prepare_rows(
+        loaded.train, job.stage, AutoTokenizer.from_pretrained(job.model), token_settings(read, job.stage)
+    )
     if len(made.dataset) != job.rows:
         raise RunFailed(f"posttrain keeps {len(made.dataset)} of {job.rows} rows: {made.summary}")
     places = list(range(job.rows))
@@ -153,26 +160,22 @@ def order_and_tokens(job: Job, rows: Path, folder: Path) -> tuple[list[int], lis
     return [int(loaded.train.order[place]) for place in places], tokens
 
 
-def machine(job: Job, tokens: Tokens, folder: Path) -> tuple[Shape, float]:
+def machine(job: Job, tokens: Tokens, folder: Path, until: float) -> tuple[Shape, float]:
     """Return the model's shape and the rate of its matrix products at the size of this job's steps."""
     sampled = job.samples * job.completion * job.batch if job.stage == "rlvr" else 0
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("matmul.py")),
-        str(job.model),
-        "--tokens",
-        str(max(1, tokens.all // job.steps + sampled)),
-        "--head-tokens",
-        str(max(1, tokens.read // job.steps + sampled)),
-        "--dtype",
-        "bfloat16" if job.half else "float32",
-        "--device",
-        "cuda" if job.gpu else "cpu",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(job, "posttrain", folder), timeout=600)
-    if done.returncode:
-        raise RunFailed(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    options = {
+        "--tokens": max(1, tokens.all // job.steps + sampled),
+        "--head-tokens": max(1, tokens.read // job.steps + sampled),
+        "--dtype": "bfloat16" if job.half else "float32",
+        "--device": "cuda" if job.gpu else "cpu",
+    }
+    command = [sys.executable, str(Path(__file__).with_name("matmul.py")), str(job.model)]
+    command += [str(each) for option in options.items() for each in option]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    seconds = min(SECONDS_TO_MULTIPLY, until - time.monotonic())
+    run(command, folder=folder, environ=environment(job, "posttrain", folder), limit=seconds)
+    found = json.loads((folder / "log").read_text(encoding="utf-8").splitlines()[-1])
     return Shape(found["layers"], found["width"], found["vocabulary"]), found["rate"]
 
 
@@ -266,7 +269,3 @@ def differences(stage: str, ours: Marks, theirs: Marks) -> dict[str, float]:
 def within(stage: str, found: dict[str, float]) -> bool:
     bounds = {"loss": LOSSES_WITHIN, "length": LENGTHS_WITHIN, "reward": REWARDS_WITHIN}
     return all(value <= bounds[name] for name, value in found.items())
-
-
-def threads_of(side: Side) -> str:
-    return {"posttrain": "its own", "trl": "as launched", "trl, threads": f"{cores()} threads"}[side]

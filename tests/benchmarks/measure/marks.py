@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from measure.processes import RunFailed
@@ -37,7 +38,9 @@ def read_marks(path: Path, steps: int) -> Marks:
     ends = [line for line in lines if line["event"] == "end"]
     done = [line for line in lines if line["event"] == "step"]
     if len(begins) != 1 or len(ends) != 1 or [line["step"] for line in done] != [*range(1, steps + 1)]:
-        raise RunFailed(f"{path} has {len(begins)} beginnings, {len(done)} steps and {len(ends)} ends, not {steps} steps")
+        raise RunFailed(
+            f"{path} has {len(begins)} beginnings, {len(done)} steps and {len(ends)} ends, not {steps} steps"
+        )
     times = [begins[0], *done]
     logs: dict[int, dict[str, float]] = {step: {} for step in range(1, steps + 1)}
     for line in lines:
@@ -45,8 +48,8 @@ def read_marks(path: Path, steps: int) -> Marks:
             logs[line["step"]] |= line["logs"]
     return Marks(
         first_step=begins[0]["time"],
-        seconds=[now["time"] - before["time"] for before, now in zip(times, times[1:], strict=False)],
-        processor=[now["processor"] - before["processor"] for before, now in zip(times, times[1:], strict=False)],
+        seconds=[now["time"] - before["time"] for before, now in pairwise(times)],
+        processor=[now["processor"] - before["processor"] for before, now in pairwise(times)],
         logs=[logs[step] for step in sorted(logs)],
         threads=begins[0]["threads"],
         cuda_bytes=ends[0]["cuda_bytes"],

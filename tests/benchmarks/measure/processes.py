@@ -7,7 +7,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +35,13 @@ class Usage:
 
 
 def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], limit: float) -> Usage:
-    """Run a command in `folder`, its output in ``folder/log``; raise RunFailed if it fails or takes over `limit` seconds.
+    """Run a command in `folder`, with its output in ``folder/log``. Raise RunFailed if it fails, or is not done within
+    `limit` seconds.
 
-    Its processes end with it: also when this one is killed, since a shell of its own session then ends them.
+    Its processes end with it: also when this one is killed, since a shell in a session of its own then ends them.
     """
+    if limit <= 0:
+        raise RunFailed("no time is left for it")
     log = folder / "log"
     started = time.time()
     with log.open("wb") as file:
@@ -69,7 +73,7 @@ def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], lim
         watcher.join()
         if child.returncode is None:
             end(child.pid)
-        _kill_group(child.pid)
+        _send(os.killpg, child.pid, signal.SIGKILL)
         guard.kill()
         guard.wait()
     if late.is_set():
@@ -82,37 +86,27 @@ def run(command: Sequence[str], *, folder: Path, environ: Mapping[str, str], lim
 def _guard(pid: int) -> subprocess.Popen[bytes]:
     """Return a shell that waits for this process to end and then ends the session of `pid`: it reads a pipe that only
     this process holds open."""
-    script = 'read -r _; kill -TERM -- "-$0"; sleep "$1"; kill -KILL -- "-$0"'
+    script = 'read -r _; kill -s TERM -- "-$0"; sleep "$1"; kill -s KILL -- "-$0"'
     argv = ["sh", "-c", script, str(pid), str(_GRACE_SECONDS)]
     nowhere = subprocess.DEVNULL
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=nowhere, stderr=nowhere, start_new_session=True)
 
 
 def end(pid: int) -> None:
-    """End a command that leads its session, and every process under it: asked first, then killed."""
+    """End a command that leads its session, and every process under it: its group is asked, and what is left killed."""
     members = tree(pid)
-    for member in members[:1]:
-        _send(member, signal.SIGTERM)
+    _send(os.killpg, pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < deadline and any(map(_runs, members)):
         time.sleep(0.1)
     for member in members:
-        _send(member, signal.SIGKILL)
-    _kill_group(pid)
+        _send(os.kill, member, signal.SIGKILL)
+    _send(os.killpg, pid, signal.SIGKILL)
 
 
-def _send(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-
-
-def _kill_group(pid: int) -> None:
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def _send(how: Callable[[int, int], None], pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        how(pid, number)
 
 
 def _runs(pid: int) -> bool:

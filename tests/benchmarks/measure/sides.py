@@ -150,8 +150,8 @@ def environment(job: Job, side: Side, folder: Path) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),
         "HF_HUB_OFFLINE": "1",
     }
-    if not job.gpu:
-        environ["CUDA_VISIBLE_DEVICES"] = ""
+    gpus = environ.get("CUDA_VISIBLE_DEVICES") or "0"
+    environ["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[0] if job.gpu else ""
     if side == "trl, threads":
         environ["OMP_NUM_THREADS"] = str(cores())
     return environ

@@ -1,19 +1,20 @@
 """The arithmetic that a step cannot do without, counted: what its speed is a share of.
 
-A matrix product of a token with a matrix of n weights is 2n operations forward, and 2n each for the gradients of its input
-and of its weights: a token that is trained on costs 6 operations a weight (Kaplan et al. 2020, arXiv 2001.08361, section
-2.1), one that is only read costs 2. So a step needs, with N the weights of the layers' matrices, h the width and V the
-vocabulary:
+A matrix product of a token with a matrix of n weights is 2n operations forward, and 2n each for the gradients of its
+input and of its weights: a token that is trained on costs 6 operations a weight (Kaplan et al. 2020, arXiv
+2001.08361, section 2.1), one that is only read costs 2. So a step needs, with N the weights of the layers' matrices,
+h the width and V the vocabulary:
 
 - SFT: 6 N for each token, 6 h V for each position that the loss reads
 - DPO: 6 N for each token of prompt, chosen and rejected, the prompt counted once; 6 h V for each completion token
 - KTO: as SFT; and for the KL term 2 N + 2 h V for each token of the mismatched completion
-- RLVR: sampling, 2 N for each token of a problem's prompt, counted once, and 2 N + 2 h V for each sampled token; learning,
-  the same three times over
+- RLVR: sampling, 2 N for each token of a problem's prompt, counted once, and 2 N + 2 h V for each sampled token;
+  learning, the same three times over
 
-Left out are attention's own products (1% of the rest in SmolLM2's rows of 55 tokens, a third in rows of 2,048), all that
-is no matrix product, and reference models, whose log-probabilities are needed once a row and not once a step. Padding, prompts
-computed twice and positions projected for nothing are not counted, so waste lowers the share that a side reaches.
+Left out are attention's own products (1% of the rest in SmolLM2's rows of 55 tokens, a third in rows of 2,048), all
+that is no matrix product, and reference models, whose log-probabilities are needed once a row and not once a step.
+Padding, prompts computed twice and positions projected for nothing are not counted, so waste lowers the share that a
+side reaches.
 """
 
 from __future__ import annotations
