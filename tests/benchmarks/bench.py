@@ -69,8 +69,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1, help="of training and growth")
     parser.add_argument("--budget", type=float, default=10.0, help="minutes for how cost grows")
     parser.add_argument("--rows", type=int, default=5000, help="of getting rows ready")
+    parser.add_argument("--problems", help="GSM8K's rows, for evaluation: see eval_throughput.py")
+    parser.add_argument("--lm-eval", help="the python of an environment with lm-evaluation-harness, for evaluation")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for the summary and the figures")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if bool(arguments.problems) != bool(arguments.lm_eval):
+        parser.error("evaluation needs both --problems and --lm-eval")
+    if arguments.lm_eval and not Path(arguments.model).is_dir():
+        parser.error("evaluation needs a --model that is a directory")
+    return arguments
 
 
 def parts(arguments: argparse.Namespace, out: Path) -> list[Part]:
@@ -82,11 +89,22 @@ def parts(arguments: argparse.Namespace, out: Path) -> list[Part]:
     padding = ("--rows", quickstart, "--limit", "400", "--length", "256", "--batch", "16", "--rounds", rounds)
     files = {name: str(out / name) for name in ("training.json", "growth.json", "growth.png", "gpu.json")}
     gpu = ("--rounds", rounds, "--json", files["gpu.json"], *(() if has_gpu() else ("--tiny",)))
+    evaluation = (
+        "--model",
+        model,
+        "--problems",
+        arguments.problems,
+        "--lm-eval",
+        arguments.lm_eval,
+        "--rounds",
+        rounds,
+    )
     return [
         Part("Training against TRL's command line", "training.py", (*training, "--json", files["training.json"])),
         Part("How cost grows", "growth.py", (*growth, "--json", files["growth.json"], "--plot", files["growth.png"])),
         Part("Getting rows ready", "prepare_rows.py", ("--rows", str(arguments.rows)), markdown=False),
         Part("Padding", "sft_padding.py", padding, markdown=False),
+        *([Part("Evaluation", "eval_throughput.py", evaluation, markdown=False)] if arguments.lm_eval else []),
         Part("One GPU" if has_gpu() else "The GPU's set, in small on the CPU", "gpu.py", gpu),
     ]
 

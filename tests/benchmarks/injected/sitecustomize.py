@@ -2,8 +2,7 @@
 
 Where BENCHMARK_MARKS names a file, the first rank's trainer writes a JSON line there when training begins, at the end
 of each step, at each log and at the end, whoever made the trainer: the time, the processor's seconds of the process
-so far, the threads, and what was logged. Only the two calls through which transformers tells all its callbacks are
-wrapped.
+so far, the threads, and what was logged. Only the call by which transformers tells its callbacks is wrapped.
 """
 
 import os

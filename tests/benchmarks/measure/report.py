@@ -62,10 +62,14 @@ def agreement(compared: Comparison) -> str:
 def conditions(compared: Sequence[Comparison], model: str) -> str:
     """Return what a reader must know to place the figures."""
     first = compared[0]
+    above = any(figures.share > 1 for each in compared for figures in each.figures)
+    busy = (
+        " Shares above 100%: the machine was busier when its rate was measured than when it trained." if above else ""
+    )
     rates = ", ".join(f"{each.stage} {each.rate / 1e9:,.0f}" for each in compared)
     return (
         f"{model}, {first.steps} steps, median of {first.rounds} rounds; {cores()} cores, {processor()}; "
-        f"matrix products of these shapes, GFLOP/s: {rates}."
+        f"matrix products of these shapes, GFLOP/s: {rates}.{busy}"
     )
 
 
