@@ -43,7 +43,7 @@ def main() -> int:
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     written, failed = [f"# Benchmarks, {time.strftime('%Y-%m-%d')}\n"], False
-    for part in parts(arguments, out):
+    for part in chosen(parts(arguments, out), arguments.only):
         print(f"== {part.command}", file=sys.stderr, flush=True)
         folder = out / part.script.removesuffix(".py")
         folder.mkdir(exist_ok=True)
@@ -71,6 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=5000, help="of getting rows ready")
     parser.add_argument("--problems", help="GSM8K's rows, for evaluation: see eval_throughput.py")
     parser.add_argument("--lm-eval", help="the python of an environment with lm-evaluation-harness, for evaluation")
+    parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="these scripts alone, as training or growth")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for the summary and the figures")
     arguments = parser.parse_args()
     if bool(arguments.problems) != bool(arguments.lm_eval):
@@ -107,6 +108,15 @@ def parts(arguments: argparse.Namespace, out: Path) -> list[Part]:
         *([Part("Evaluation", "eval_throughput.py", evaluation, markdown=False)] if arguments.lm_eval else []),
         Part("One GPU" if has_gpu() else "The GPU's set, in small on the CPU", "gpu.py", gpu),
     ]
+
+
+def chosen(every: list[Part], names: list[str] | None) -> list[Part]:
+    """Return the parts whose scripts are named, all if none is; end the program with 2 for a name there is not."""
+    known = [part.script.removesuffix(".py") for part in every]
+    if unknown := sorted({*(names or [])} - {*known}):
+        print(f"--only: no {', '.join(unknown)} here, but {', '.join(known)}", file=sys.stderr)
+        sys.exit(2)
+    return [part for part, name in zip(every, known, strict=True) if names is None or name in names]
 
 
 def has_gpu() -> bool:

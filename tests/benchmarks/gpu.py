@@ -100,7 +100,7 @@ def main() -> int:
     print("\n".join(f"- {agreement(each)}" for each in compared))
     if arguments.json:
         arguments.json.write_text(json.dumps([each.to_json() for each in compared], indent=1), encoding="utf-8")
-    return int(failed)
+    return int(failed or not all(each.agree and not each.failure for each in compared))
 
 
 def parse() -> argparse.Namespace:

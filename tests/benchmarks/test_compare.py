@@ -61,6 +61,13 @@ def test_losses_must_agree_at_every_step(last: float, agree: bool) -> None:
     assert ("DO NOT AGREE" in agreement(found)) is not agree
 
 
+def test_a_comparison_cut_short_says_so() -> None:
+    runs = [[run_of("posttrain", 1.0), run_of("trl", 2.0)]]
+    found = summed_up(JOB, runs, TOKENS, MACHINE, 1, "round 2: took longer than 9 s\nits log")
+    assert found.rounds == 1
+    assert agreement(found).endswith("; cut short in round 2: took longer than 9 s")
+
+
 def test_rlvr_must_agree_in_length_and_reward() -> None:
     def marks(length: float, reward: float) -> Marks:
         return Marks(0.0, [1.0], [1.0], [{"completions/mean_length": length, "reward": reward}], 2, 0)

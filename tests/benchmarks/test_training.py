@@ -93,6 +93,15 @@ def test_growths_table_has_ratios_where_there_are_two_sides() -> None:
     assert lines[3] == "| processes | 2 | 0.2500 |  | row |  | 100 |  |"
 
 
+def test_parts_are_chosen_by_their_scripts(capsys) -> None:
+    every = [Part("One", "training.py", ()), Part("Two", "growth.py", ("--steps", "2"))]
+    assert chosen(every, None) == every
+    assert [part.command for part in chosen(every, ["growth"])] == ["python tests/benchmarks/growth.py --steps 2"]
+    with pytest.raises(SystemExit, match="2"):
+        chosen(every, ["grwoth"])
+    assert capsys.readouterr().err == "--only: no grwoth here, but training, growth\n"
+
+
 def test_a_devices_peak_is_by_its_name() -> None:
     assert peak_of("NVIDIA H100 80GB HBM3") == 989e12
     assert peak_of("NVIDIA H100 PCIe") == 756e12

@@ -65,7 +65,7 @@ class Comparison:
     """A stage compared: its settings, each side's figures, and how far the sides are apart in what they learned.
 
     `apart` has the largest difference of the losses to posttrain's by side (RLVR: of mean length, as a share, and of
-    mean reward); `agree` says whether that is within bounds.
+    mean reward); `agree` says whether that is within bounds. `failure` is why there are fewer rounds than asked for.
     """
 
     stage: str
@@ -76,6 +76,7 @@ class Comparison:
     figures: list[Figures]
     apart: dict[str, dict[str, float]]
     agree: bool
+    failure: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,8 +97,9 @@ def compare(
 ) -> Comparison:
     """Train `job` by each of the sides in turns, `rounds` times; `warmup` steps of each run are not steady yet.
 
-    Raises RunFailed, with the end of its output, for a run that fails, takes longer than `limit` seconds or is not done
-    when the monotonic clock says `until`.
+    A run fails, too, that takes longer than `limit` seconds or is not done when the monotonic clock says `until`.
+    Rounds before a failure count, and the comparison says what failed; without one RunFailed is raised, with the end of
+    the run's output.
     """
     if warmup >= job.steps:
         raise ValueError(f"{job.steps} steps, and the first {warmup} do not count")
@@ -109,23 +111,37 @@ def compare(
     write_rows(files["posttrain"], rows[: job.rows])
     order, tokens = order_and_tokens(job, files["posttrain"], folder)
     write_rows(files["trl"], [rows[number] for number in order])
-    runs: list[list[Run]] = []
+    rounds_done: list[list[Run]] = []
     speeds: list[tuple[Shape, float]] = []
+    failure = None
     for number in range(1, rounds + 1):
-        speeds.append(machine(job, total(tokens), folder / f"{number}-machine", until))
-        runs.append([])
-        for side in sides:
-            place = folder / f"{number}-{side.replace(', ', '-')}"
-            shutil.rmtree(place, ignore_errors=True)
-            seconds = min(limit, until - time.monotonic())
-            command = prepare(job, side, files["posttrain" if side == "posttrain" else "trl"], place)
-            usage = run(command, folder=place, environ=environment(job, side, place), limit=seconds)
-            runs[-1].append(Run(side, usage, read_marks(place / "marks.jsonl", job.steps)))
-            say(f"{job.stage}, round {number}, {side}: {told(runs[-1][-1], warmup)}")
-            for emptied in ("run", "hf", "cache", "inductor"):
-                shutil.rmtree(place / emptied, ignore_errors=True)
+        try:
+            speed = machine(job, total(tokens), folder / f"{number}-machine", until)
+            runs = []
+            for side in sides:
+                place = folder / f"{number}-{side.replace(', ', '-')}"
+                rows_of_side = files["posttrain" if side == "posttrain" else "trl"]
+                runs.append(one_run(job, side, rows_of_side, place, min(limit, until - time.monotonic())))
+                say(f"{job.stage}, round {number}, {side}: {told(runs[-1], warmup)}")
+        except RunFailed as error:
+            if not rounds_done:
+                raise
+            failure = f"round {number}: {error}"
+            break
+        rounds_done.append(runs)
+        speeds.append(speed)
     rate = max(speed for _, speed in speeds)  # what else the machine does can only slow it
-    return summed_up(job, runs, tokens, Machine(speeds[0][0], rate), warmup)
+    return summed_up(job, rounds_done, tokens, Machine(speeds[0][0], rate), warmup, failure)
+
+
+def one_run(job: Job, side: Side, rows: Path, folder: Path, limit: float) -> Run:
+    """Train by one side in a folder of its own; of what it leaves there, settings, log and marks are kept."""
+    shutil.rmtree(folder, ignore_errors=True)
+    command = prepare(job, side, rows, folder)
+    usage = run(command, folder=folder, environ=environment(job, side, folder), limit=limit)
+    for emptied in ("run", "hf", "cache", "inductor"):
+        shutil.rmtree(folder / emptied, ignore_errors=True)
+    return Run(side, usage, read_marks(folder / "marks.jsonl", job.steps))
 
 
 def told(run: Run, warmup: int) -> str:
@@ -185,7 +201,14 @@ class Machine:
     rate: float
 
 
-def summed_up(job: Job, runs: list[list[Run]], tokens: list[Tokens], machine: Machine, warmup: int) -> Comparison:
+def summed_up(
+    job: Job,
+    runs: list[list[Run]],
+    tokens: list[Tokens],
+    machine: Machine,
+    warmup: int,
+    failure: str | None = None,
+) -> Comparison:
     """Return the comparison from the runs of each round."""
     figures = [
         side_figures(job, [rounds[index] for rounds in runs], [rounds[0] for rounds in runs], tokens, machine, warmup)
@@ -201,6 +224,7 @@ def summed_up(job: Job, runs: list[list[Run]], tokens: list[Tokens], machine: Ma
         figures=figures,
         apart=apart,
         agree=all(within(job.stage, found) for found in apart.values()),
+        failure=failure,
     )
 
 

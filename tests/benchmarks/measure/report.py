@@ -56,7 +56,8 @@ def agreement(compared: Comparison) -> str:
     )
     what = "mean length (as a share) and mean reward" if compared.stage == "rlvr" else "loss of any step"
     verdict = "agree" if compared.agree else "DO NOT AGREE"
-    return f"{compared.stage}: the sides {verdict}; largest difference of {what}: {said}"
+    cut = f"; cut short in {compared.failure.splitlines()[0]}" if compared.failure else ""
+    return f"{compared.stage}: the sides {verdict}; largest difference of {what}: {said}{cut}"
 
 
 def conditions(compared: Sequence[Comparison], model: str) -> str:
@@ -67,8 +68,10 @@ def conditions(compared: Sequence[Comparison], model: str) -> str:
         " Shares above 100%: the machine was busier when its rate was measured than when it trained." if above else ""
     )
     rates = ", ".join(f"{each.stage} {each.rate / 1e9:,.0f}" for each in compared)
+    fewest = min(each.rounds for each in compared)
+    rounds = "one round" if fewest == 1 else f"median of {fewest} rounds"
     return (
-        f"{model}, {first.steps} steps, median of {first.rounds} rounds; {cores()} cores, {processor()}; "
+        f"{model}, {first.steps} steps, {rounds}; {cores()} cores, {processor()}; "
         f"matrix products of these shapes, GFLOP/s: {rates}.{busy}"
     )
 
