@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: demo test check install clean
+.PHONY: demo test check bench install clean
 
 demo: $(READY)               ## Run the quickstart chain: base -> SFT -> DPO / KTO -> RLVR, with one table at the end.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/quickstart/chain.sh
@@ -23,6 +23,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(READY)              ## The benchmarks that need no outside data, small, with one summary: runs/bench/summary.md.
+	$(BIN)/python tests/benchmarks/bench.py $(BENCH)
 
 install: $(READY)
 

@@ -27,6 +27,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from measure.processes import pss, tree
+
 COMPARED = 1000
 SEED = 0
 
@@ -152,24 +154,6 @@ def side(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit(f"{name} failed")
     result = next(line for line in printed.splitlines() if line.startswith("RESULT "))
     return json.loads(result.removeprefix("RESULT ")) | {"memory": highest[0] / 1e6}
-
-
-def tree(pid: int) -> list[int]:
-    """The process and its children, theirs included."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(each for child in children for each in tree(int(child)))]
-
-
-def pss(pid: int) -> float:
-    """Proportional set size in bytes: shared pages divided among those who share them."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def trl_side(arguments: argparse.Namespace) -> dict[str, Any]:
