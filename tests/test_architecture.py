@@ -28,6 +28,7 @@ LAYERS = (
     "builtin",
     "engines",
     "evals",
+    "memory",
     "advice",
     "stages",
     "launch",
@@ -41,6 +42,8 @@ EXCEPTIONS = {
     ("recipe", "evals"): "check of an eval's examples, inside a function",
     ("recipe", "stages"): "check of batch sizes, inside a function",
     ("stages", "launch"): "the DeepSpeed configuration",
+    ("memory", "stages"): "the settings that training takes, and a few steps of it",
+    ("memory", "launch"): "how many processes there will be",
     ("inspection", "stages"): "the lengths that training takes, inside a function",
 }
 
@@ -98,6 +101,7 @@ LIGHT = [
     "posttrain.evals.attempts",
     "posttrain.evals.offline",
     "posttrain.advice.advise",
+    "posttrain.memory.command",
 ]
 
 
