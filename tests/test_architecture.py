@@ -29,6 +29,7 @@ LAYERS = (
     "forward",
     "engines",
     "evals",
+    "memory",
     "advice",
     "stages",
     "launch",
@@ -42,6 +43,8 @@ EXCEPTIONS = {
     ("recipe", "evals"): "check of an eval's examples, inside a function",
     ("recipe", "stages"): "check of batch sizes, inside a function",
     ("stages", "launch"): "the DeepSpeed configuration",
+    ("memory", "stages"): "the settings that training takes, and a few steps of it",
+    ("memory", "launch"): "how many processes there will be",
     ("inspection", "stages"): "the lengths that training takes, inside a function",
 }
 
@@ -99,6 +102,7 @@ LIGHT = [
     "posttrain.evals.attempts",
     "posttrain.evals.offline",
     "posttrain.advice.advise",
+    "posttrain.memory.command",
 ]
 
 

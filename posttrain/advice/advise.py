@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.advice.cost import Cost, cost_of, tokens_a_batch, tokens_of
+from posttrain.advice.cost import Cost, cost_of, memory_of, tokens_a_batch, tokens_of
 from posttrain.advice.facts import Facts, held_out_by_name, look_at_source
 from posttrain.advice.machine import Machine, measure
 from posttrain.advice.measured import read_eval, read_signal
@@ -96,7 +96,7 @@ def take_advice(
     machine: Machine | None = None
     costs: dict[str, Cost] = {}
     if with_cost and parent and startable and size:
-        machine, costs = _costs(size, startable, rows, counted, settings)
+        machine, costs = _costs(parent, size, startable, rows, counted, settings)
     starter = (
         write_starters(here, methods, settings, model or BARE_MODEL, to, force)
         if to and any(advice.startable for advice in methods)
@@ -173,6 +173,7 @@ def _size(parent: Parent) -> Size | None:
 
 
 def _costs(
+    parent: Parent,
     size: Size,
     stages: Sequence[str],
     rows: Mapping[str, int],
@@ -181,7 +182,10 @@ def _costs(
 ) -> tuple[Machine, dict[str, Cost]]:
     batch = max(tokens_a_batch(stage, counted[stage], settings[stage]) for stage in stages)
     machine = measure(size, batch)
-    costs = {stage: cost_of(stage, rows[stage], counted[stage], settings[stage], size, machine) for stage in stages}
+    costs = {}
+    for stage in stages:
+        memory = memory_of(parent, stage, counted[stage], settings[stage], on_gpu=machine.is_gpu)
+        costs[stage] = cost_of(stage, rows[stage], counted[stage], settings[stage], size, machine, memory)
     return machine, costs
 
 

@@ -4,21 +4,22 @@ Time is floating-point operations by the rate that this machine was measured at.
 way forward and 4 on the way back (Kaplan et al. 2020, arXiv 2001.08361, section 2.1), 2 backward where it is frozen.
 Attention's own products, small at these lengths, are left out.
 
-Memory in full fine-tuning is 16 bytes a parameter: weights, gradients and Adam's two moments, in float32 (Rajbhandari
-et al. 2020, arXiv 1910.02054, section 3.1 has the same sum for mixed precision). Activations are 17 numbers a token,
-layer and unit of width (Korthikanti et al. 2022, arXiv 2205.05198, equation 2, 34 bytes at 2 a number, attention's
-scores not kept), or with checkpointing, as on GPUs, one, and one layer's 17; then float32 logits and their gradient.
+Memory is what `posttrain memory` foresees (posttrain/memory), rows at their 99th percentile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from posttrain.advice.machine import Machine
 from posttrain.advice.size import Size
 from posttrain.advice.tokens import Lengths
+from posttrain.recipe.schema import Data, Lora, Model, Recipe
+
+if TYPE_CHECKING:
+    from posttrain.model.resolve import Parent
 
 LORA_RANK = 16
 
@@ -30,7 +31,7 @@ _RECOMPUTED = 2  # with checkpointing, the way forward twice
 # the products: the optimizer, looks at held-out rows, other work on the machine.
 _TRAINING_RATE = (0.1, 0.6)
 _SAMPLING_RATE = (0.04, 0.5)  # a token at a time is bound by reading the weights
-_MEMORY_SPREAD = 1.4
+_MEMORY_SPREAD = 1.25  # the estimate was within this of what was measured
 _COMPLETION_SHARE = (0.25, 1.0)  # of max_completion_length
 
 Range = tuple[float, float]
@@ -69,23 +70,27 @@ def tokens_a_batch(stage: str, length: Lengths, settings: Mapping[str, Any]) -> 
     return settings["per_device_train_batch_size"] * min(each, length.p99 if stage != "rlvr" else each) * _sides(stage)
 
 
-def cost_of(stage: str, rows: int, length: Lengths, settings: Mapping[str, Any], size: Size, machine: Machine) -> Cost:
-    """The cost of one stage with these settings."""
+def cost_of(
+    stage: str,
+    rows: int,
+    length: Lengths,
+    settings: Mapping[str, Any],
+    size: Size,
+    machine: Machine,
+    memory: tuple[int, int],
+) -> Cost:
+    """The cost of one stage with these settings; `memory` is what it takes in full and with adapters."""
     tokens, sampled = tokens_of(stage, rows, length, settings)
-    batch = tokens_a_batch(stage, length, settings)
-    activations = _activation_bytes(size, batch, machine.bytes_a_number, checkpointing=machine.is_gpu)
-    if stage == "rlvr":
-        keys = 2 * size.layers * size.kv_width * machine.bytes_a_number
-        each = length.p99 + settings["max_completion_length"]
-        activations = max(activations, keys * each * _completions_a_step(settings))
-    adapters = size.lora_parameters(LORA_RANK)
-    full = 16 * size.parameters + activations
-    lora = machine.bytes_a_number * size.parameters + 16 * adapters + activations
+    full, lora = memory
     hours = [
         _hours(size.parameters, tokens, sampled, flop + _RECOMPUTED * machine.is_gpu, machine.rate)
         for flop in _FLOP[stage]
     ]
-    return Cost(tokens, sampled, (full, full * _MEMORY_SPREAD), (lora, lora * _MEMORY_SPREAD), hours[0], hours[1])
+    return Cost(tokens, sampled, _about(full), _about(lora), hours[0], hours[1])
+
+
+def _about(size: int) -> Range:
+    return size / _MEMORY_SPREAD, size * _MEMORY_SPREAD
 
 
 def _hours(parameters: int, tokens: Range, sampled: Range, flop: int, rate: float) -> Range:
@@ -98,9 +103,19 @@ def _hours(parameters: int, tokens: Range, sampled: Range, flop: int, rate: floa
     return (low + _START_SECONDS) / 3600, (high + _START_SECONDS) / 3600
 
 
-def _activation_bytes(size: Size, tokens: int, bytes_a_number: int, *, checkpointing: bool) -> int:
-    layers = size.layers + 17 if checkpointing else 17 * size.layers
-    return tokens * (layers * size.hidden * bytes_a_number + 2 * 4 * size.vocabulary)
+def memory_of(parent: Parent, stage: str, length: Lengths, settings: Mapping[str, Any], *, on_gpu: bool) -> tuple[int, int]:
+    """Return the bytes that a stage takes on a device in full fine-tuning, and with adapters."""
+    from posttrain.memory.forecast import forecast
+    from posttrain.memory.work import Longest
+
+    def bytes_with(lora: Lora | None) -> int:
+        recipe = Recipe.model_construct(
+            stage=stage, model=Model(path=parent.name, lora=lora), data=Data(), train=dict(settings)
+        )
+        row = length.p99 if stage == "rlvr" else min(length.p99, settings["max_length"])
+        return forecast(recipe, parent, Longest(row), on_gpu=on_gpu).estimate.total
+
+    return bytes_with(None), bytes_with(Lora(r=LORA_RANK))
 
 
 def _completions_a_step(settings: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from posttrain import __version__
-from posttrain.cli import advice, cleaning, data, evals, feedback, recipes, shaping, stages
+from posttrain.cli import advice, cleaning, data, evals, feedback, memory, recipes, shaping, stages
 from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, Stopped, UserError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command("eval")(evals.eval_)
 app.command("signal")(evals.signal)
 app.command("sample")(evals.sample)
 app.command("check")(stages.check)
+app.command("memory")(memory.memory)
 app.command("grade")(evals.grade)
 app.command("runs")(stages.runs)
 

@@ -106,7 +106,7 @@ def _load(parent: Parent, settings: Model) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     # Merging and dequantizing work on whole weights; DeepSpeed shards the result when training starts.
-    with reading(parent), nullcontext() if parent.is_plain else _unsharded():
+    with reading(parent), nullcontext() if parent.is_plain else unsharded():
         model = AutoModelForCausalLM.from_pretrained(
             parent.path,
             revision=parent.revision or "main",
@@ -146,7 +146,7 @@ def _four_bit(settings: Model) -> dict[str, Any]:
 
 
 @contextmanager
-def _unsharded() -> Iterator[None]:
+def unsharded() -> Iterator[None]:
     """Load whole weights even under ZeRO-3."""
     from transformers.integrations import deepspeed
 

@@ -79,6 +79,8 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     from transformers import set_seed
 
     from posttrain.data.stream import stream_rows
+    from posttrain.memory.before import say_memory
+    from posttrain.memory.forecast import longest_of
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
 
@@ -95,6 +97,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
+    say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
     return Job(
         recipe=recipe,
         run=run,
