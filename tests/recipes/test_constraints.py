@@ -20,6 +20,7 @@ from posttrain.recipe.check import check_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "constraints"
 FILES = ("train", "dev", "unseen", "reworded")
+POSTTRAIN = [sys.executable, "-m", "posttrain"]
 
 # What follows a constraint of each family, from its arguments, and what does not.
 EXAMPLES: dict[str, tuple[Callable[[dict[str, Any]], str], Callable[[dict[str, Any]], str]]] = {
@@ -101,29 +102,20 @@ def test_no_prompt_is_there_twice_and_the_families_are_even(recipe: Path) -> Non
 
 
 def test_a_topic_is_in_one_part_alone(recipe: Path) -> None:
-    prepared = module("prepare")
-    topics = [one.strip() for listed in prepared.REQUESTS for one in listed.replace("\n", " ").split(",")]
-    assert len(topics) == len(set(topics)) == 100
-    parts = {"train": ("train",), "dev": ("dev",), "unseen": ("unseen", "reworded")}
-    starts = {
-        part: {row["prompt"] for name in names for row in rows_of(recipe / "data", name)}
-        for part, names in parts.items()
-    }
-    requests = {
+    listed = module("prepare").REQUESTS
+    topic_of = {
         template.format(topic=topic): topic
-        for listed, templates in prepared.REQUESTS.items()
-        for topic in (one.strip() for one in listed.replace("\n", " ").split(","))
+        for topics, templates in listed.items()
+        for topic in (one.strip() for one in topics.replace("\n", " ").split(","))
         for template in templates
     }
-    found = {
-        part: {
-            topic
-            for request, topic in requests.items()
-            if any(prompt.startswith(f"{request} ") for prompt in starts[part])
-        }
-        for part in parts
-    }
-    assert {part: len(each) for part, each in found.items()} == {"train": 60, "dev": 20, "unseen": 20}
+    assert len(set(topic_of.values())) == 100
+    found: dict[str, set[str]] = {"train": set(), "dev": set(), "other": set()}
+    for name in FILES:
+        prompts = [row["prompt"] for row in rows_of(recipe / "data", name)]
+        asked = {request for request in topic_of if any(prompt.startswith(f"{request} ") for prompt in prompts)}
+        found[name if name in found else "other"] |= {topic_of[request] for request in asked}
+    assert {part: len(topics) for part, topics in found.items()} == {"train": 60, "dev": 20, "other": 20}
     assert len(set().union(*found.values())) == 100
 
 
@@ -182,17 +174,12 @@ def test_kinds_are_counted_over_their_samples() -> None:
 @pytest.mark.slow
 def test_it_trains_and_its_curve_and_kinds_are_shown(recipe: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    small = ["train.max_steps=2", "train.max_completion_length=16", "signal.problems=0", "eval.limit=11"]
-    run(
-        [*POSTTRAIN, "rlvr", recipe / "rlvr.yaml", "--model", "builtin:tiny", *sets(*small, "eval.samples=4")], tmp_path
-    )
+    short = sets("train.max_steps=2", "train.max_completion_length=16", "signal.problems=0", "eval.limit=11")
+    run([*POSTTRAIN, "rlvr", recipe / "rlvr.yaml", "--model", "builtin:tiny", *short], tmp_path)
     trained = tmp_path / "runs" / "constraints" / "rlvr"
-    few = sets("eval.limit=22", "rollout.max_new_tokens=16")
+    short = sets("model.path=builtin:tiny", "eval.limit=22", "rollout.max_new_tokens=16")
     for look in ([], ["--unseen"]):
-        models = ["--model", "base", "--model", trained]
-        run(
-            [*POSTTRAIN, "eval", recipe / "eval.yaml", *sets("model.path=builtin:tiny"), *look, *models, *few], tmp_path
-        )
+        run([*POSTTRAIN, "eval", recipe / "eval.yaml", *look, "--model", "base", "--model", trained, *short], tmp_path)
 
     run([sys.executable, recipe / "curve.py", trained, "curve.png"], tmp_path)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -201,9 +188,6 @@ def test_it_trains_and_its_curve_and_kinds_are_shown(recipe: Path, tmp_path: Pat
     shown = run([sys.executable, recipe / "kinds.py", recipe / "data" / "unseen.jsonl", *samples], tmp_path)
     assert len(samples) == 2
     assert [line.count("|") for line in shown.splitlines()] == [4] * (1 + 1 + 12 + 1)
-
-
-POSTTRAIN = [sys.executable, "-m", "posttrain"]
 
 
 def sets(*pairs: str) -> list[str]:
