@@ -16,15 +16,18 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from posttrain.forward.attention import NAME
+
 _NAME = "posttrain_decode"
 
 
 @contextmanager
 def decode_attention(model: Any) -> Iterator[None]:
-    """Have a model whose attention is `sdpa` decode with the function below, where that is faster."""
+    """Have a model whose attention is `sdpa`, or its kin in training, decode with the function below, where that is
+    faster."""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     found = plain.config._attn_implementation
-    if found != "sdpa" or plain.device.type != "cpu":
+    if found not in ("sdpa", NAME) or plain.device.type != "cpu":
         yield
         return
     AttentionInterface.register(_NAME, attend)
