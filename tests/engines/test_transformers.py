@@ -202,9 +202,6 @@ def every_text(model, ids: list[int], longest: int, top_p: float) -> dict[tuple[
 def test_whole_completions_come_as_often_as_they_should(name: str, dtype, top_p: float) -> None:
     """All of up to three tokens of a vocabulary of six, 4,000 samples a prompt, by Pearson's chi-square."""
     model = random_model(name, vocab_size=6, num_hidden_layers=2, **({"layer_types": None} if "Gemma" in name else {}))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(0.5)
     model.to(dtype)
     n, prompts = 4000, [[2, 3, 4, 5, 2, 2, 3], [5, 2]]
     drawn = sample(model, Numbers(), prompts, Sampling(n, max_new_tokens=3, top_p=top_p, batch_size=500))
