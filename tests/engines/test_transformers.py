@@ -196,8 +196,11 @@ def every_text(model, ids: list[int], longest: int, top_p: float) -> dict[tuple[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("top_p", [1.0, 0.8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "top_p"),
+    # In bfloat16 rounding moves the edge of a nucleus, and with it what can be drawn at all.
+    [(torch.float32, 1.0), (torch.float32, 0.8), (torch.bfloat16, 1.0)],
+)
 @pytest.mark.parametrize("name", ["LlamaConfig", "Gemma3TextConfig"])
 def test_whole_completions_come_as_often_as_they_should(name: str, dtype, top_p: float) -> None:
     """All of up to three tokens of a vocabulary of six, 4,000 samples a prompt, by Pearson's chi-square."""
