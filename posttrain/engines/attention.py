@@ -54,10 +54,11 @@ def attend(
     """
     rows, heads, queries, size = query.shape
     shared = attention_mask is None or (attention_mask.dtype == torch.bool and attention_mask.shape[1] == 1)
-    fast = queries == 1 and query.dtype == torch.bfloat16 and shared and kwargs.get("position_bias") is None
+    rounded = key.dtype == value.dtype == torch.bfloat16
+    fast = queries == 1 and rounded and shared and kwargs.get("position_bias") is None
     if not fast or torch.is_grad_enabled():
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    grouped = query.view(rows, key.shape[1], -1, size)
+    grouped = query.to(key.dtype).view(rows, key.shape[1], -1, size)  # under autocast it may be in float32
     scores = torch.matmul(key, grouped.transpose(2, 3)).transpose(2, 3).float()
     scores *= size**-0.5 if scaling is None else scaling
     if attention_mask is not None:

@@ -80,11 +80,16 @@ def _merge_layer(layers: Sequence[Any], rows: Sequence[Sequence[int]], columns: 
 
 
 def _states(layers: Sequence[Any], rows: Sequence[Sequence[int]], columns: int, room: int) -> list[torch.Tensor]:
-    """Return keys and values: the last `columns` of each row, 0 where it has fewer, and `room` columns of 0."""
+    """Return keys and values: the last `columns` of each row, 0 where it has fewer, and `room` columns of 0.
+
+    Both are in the dtype of the narrower. Under autocast keys come in float32, and attention would round all of them
+    for every token.
+    """
+    dtype = min((layers[0].keys.dtype, layers[0].values.dtype), key=lambda one: one.itemsize)
     found = []
     for name in ("keys", "values"):
         like = getattr(layers[0], name)
-        whole = like.new_zeros(sum(map(len, rows)), like.shape[1], columns + room, like.shape[-1])
+        whole = like.new_zeros(sum(map(len, rows)), like.shape[1], columns + room, like.shape[-1], dtype=dtype)
         start = 0
         for layer, wanted in zip(layers, rows, strict=True):
             states = getattr(layer, name)
