@@ -55,7 +55,7 @@ def test_a_resumed_run_has_the_reference_it_began_with(posttrain, recipe, tmp_pa
         assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "cut"
     (run / "run.json").unlink()
-    last = max((run / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    last = max((run / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     last.rename(tmp_path / "last")
     monkeypatch.setenv("POSTTRAIN_CACHE", str(tmp_path / "empty"))
     done = posttrain("dpo", str(tmp_path / "cut.yaml"))
