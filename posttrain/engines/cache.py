@@ -41,6 +41,15 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = shown = self._shown(columns)
         return shown
 
+    def close_up(self, places: torch.Tensor, rows: torch.Tensor, count: int, columns: int) -> None:
+        """Move these rows to these places, and keep the first `count` rows and the last `columns`. What is let go
+        stays in memory until the next copy."""
+        first = self.get_seq_length() - columns
+        for states in self.room:
+            states[places] = states[rows]
+        self.room = [states[:count, :, first:] for states in self.room]
+        self.keys, self.values = self._shown(columns)
+
     def reset(self) -> None:
         super().reset()
         self.room = []
@@ -48,6 +57,11 @@ class RoomyLayer(DynamicLayer):
     def _shown(self, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self.room
         return keys[..., :columns, :], values[..., :columns, :]
+
+
+def can_close_up(cache: Cache) -> bool:
+    """Whether rows can leave the cache without a copy of it: all of its layers have `close_up`."""
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,20 @@ def test_a_prompt_is_prefilled_once_for_all_its_samples(tiny) -> None:
     assert seen[1] == (16, 1)
 
 
+def test_no_row_is_decoded_after_its_end() -> None:
+    model = random_model("LlamaConfig")
+    model.generation_config.eos_token_id = list(range(1, 96, 8))
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    (group,) = sample(model, Numbers(), UNEVEN[:1], Sampling(40, max_new_tokens=12, batch_size=64))
+    hook.remove()
+    longest = max(completion.tokens for completion in group)
+    assert len({completion.tokens for completion in group}) > 5
+    assert seen == [1, *(sum(completion.tokens > n for completion in group) for n in range(1, longest))]
+
+
 def test_groups_come_as_they_are_finished(tiny) -> None:
     model, tokenizer = tiny
     asked = [Prompt([], ids) for ids in prompts(tokenizer, *ASKED)]
