@@ -68,7 +68,9 @@ def estimate(work: Work, blueprint: Blueprint) -> Estimate:
     if work.rows:
         kept = rehearse(blueprint, work.rows, work.width, work.autocast)
         head, written_out = head_of(blueprint, work), blueprint.largest_linear * work.compute.itemsize
-        moments["training"] = max(_training(work, states, kept, head, written_out), key=lambda parts: sum(parts.values()))
+        moments["training"] = max(
+            _training(work, states, kept, head, written_out), key=lambda parts: sum(parts.values())
+        )
     if work.sampled:
         moments["sampling"] = _sampling(work, blueprint, states)
     if not moments:

@@ -58,7 +58,7 @@ P = BLUEPRINT.parameters
 
 
 @pytest.mark.parametrize("ranks", [2, 8])
-def test_zero_2_and_3_are_deepspeed_s_own_figures(ranks: int) -> None:
+def test_zero_2_and_3_are_nearly_deepspeed_s_own_figures(ranks: int) -> None:
     from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
     from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 
@@ -67,6 +67,7 @@ def test_zero_2_and_3_are_deepspeed_s_own_figures(ranks: int) -> None:
     assert two.weights + two.gradients + two.optimizer + two.step == pytest.approx(theirs, abs=8)
     theirs = estimate_zero3_model_states_mem_needs(P, 0, num_gpus_per_node=ranks, cpu_offload=False)[1]
     gathered = 2 * P  # so small a model stays gathered; DeepSpeed's figure has one layer's instead
+    theirs += 2 * P // ranks  # and leaves out the gradients in bfloat16, which its figure of ZeRO-2 has
     assert three.weights - gathered + three.gradients + three.optimizer + three.step == pytest.approx(theirs, abs=8)
 
 

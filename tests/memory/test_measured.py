@@ -14,7 +14,7 @@ from posttrain.memory.largest import try_rows
 from posttrain.model.resolve import resolve
 from posttrain.recipe.load import load_recipe
 
-WORDS = "how many of the things are there in the box and why is it so".split()
+WORDS = ["how", "many", "of", "the", "things", "are", "there", "in", "the", "box", "and", "why", "is", "it", "so"]
 
 
 def text(count: int) -> str:
