@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicCache
 
-from posttrain.engines.cache import Part, can_close_up, forward_parameters, merge
+from posttrain.engines.cache import Part, can_close_up, close_up, forward_parameters, merge
 from posttrain.engines.draw import draw, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
@@ -103,8 +103,7 @@ class Batch:
             setattr(now, name, values[:count])
         lengths = [row.cached for row in self.rows]
         now.padded = min(lengths) < max(lengths)
-        for layer in now.cache.layers:
-            layer.close_up(places.to(layer.keys.device), rows.to(layer.keys.device), count, max(lengths))
+        close_up(now.cache, places, rows, count, max(lengths))
 
     def _hold(self, rows: list[Row], parts: list[Part]) -> None:
         """Decode these rows from now on, which the parts have in this order."""

@@ -64,6 +64,14 @@ def can_close_up(cache: Cache) -> bool:
     return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
 
 
+def close_up(cache: Cache, places: torch.Tensor, rows: torch.Tensor, count: int, columns: int) -> None:
+    """Have all layers of a cache that can do it `close_up`."""
+    for layer in cache.layers:
+        if isinstance(layer, RoomyLayer):
+            device = layer.room[0].device  # a model may be spread over several
+            layer.close_up(places.to(device), rows.to(device), count, columns)
+
+
 @dataclass(frozen=True)
 class Part:
     """Rows of a cache, by their indices in the order wanted; one may be wanted several times."""
