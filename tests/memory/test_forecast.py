@@ -82,7 +82,7 @@ def test_offload_moves_states_to_main_memory() -> None:
 def test_data_parallel_buckets_and_references() -> None:
     assert (states().buckets, states(ranks=2).buckets) == (0, 2 * P)
     assert states(stage="dpo").reference == 0  # computed beforehand
-    assert states(stage="dpo", ranks=2).reference == 2 * P
+    assert states("train.sync_ref_model=true", stage="dpo", ranks=2).reference == 2 * P
     assert states("train.precompute_ref_log_probs=false", stage="kto").reference == 2 * P
     assert states("model.lora={}", "train.precompute_ref_log_probs=false", stage="dpo").reference == 0
     assert (states(stage="rlvr").reference, states("train.beta=0.04", stage="rlvr").reference) == (0, 2 * P)
