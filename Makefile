@@ -11,12 +11,12 @@ demo: $(READY)               ## Run the quickstart chain: base -> SFT -> DPO / K
 
 test: $(READY)               ## Everything: format, lint, types, all tests.
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 	$(BIN)/python -m pytest -m slow
 
 check: $(READY)              ## The fast part.
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 
 .PHONY: lint
 lint: $(READY)

@@ -114,6 +114,7 @@ def test_the_command(rows_file: Any) -> None:
     assert (done.returncode, done.stderr) == (2, "error: --html: there is no folder nowhere\n  Make it first.\n")
 
 
+@pytest.mark.slow
 def test_no_weights_are_loaded(rows_file: Any) -> None:
     code = (
         "import io, sys; from posttrain.inspection.opened import open_rows\n"
