@@ -23,8 +23,9 @@ def trained(make_job: Any, *overrides: str, model: Any = None) -> Any:
     return trainer
 
 
-def test_the_shipped_model_trains_flat(make_job, capfd) -> None:
-    trainer = trained(make_job)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_shipped_model_trains_flat(make_job, capfd, dtype) -> None:
+    trainer = trained(make_job, f"model.dtype={dtype}")
     assert trainer.model.config._attn_implementation == NAME
     assert "padding" not in capfd.readouterr().err
 
