@@ -26,6 +26,7 @@ from posttrain.runs.metrics import dev_rows, forget_after, read_rows
 from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
+from posttrain.stages.sampler import policy_of
 from posttrain.stages.terminal import quiet, say
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets")
@@ -98,13 +99,14 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
     say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    model = load_model(parent, recipe.model, tokenizer)
     return Job(
         recipe=recipe,
         run=run,
         parent=parent,
         arguments=arguments,
         tokenizer=tokenizer,
-        model=load_model(parent, recipe.model, tokenizer),
+        model=model,
         peft_config=make_lora(recipe.model.lora) if recipe.model.lora else None,
         train_dataset=train,
         dev_dataset=dev,
@@ -112,6 +114,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
         prompts=prompts,
         train_problems=train_problems,
         graders=build_all(recipe.graders, run),
+        policy=policy_of(recipe, run, model, tokenizer, train, prompts),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from posttrain.data.records import Problem
 from posttrain.errors import UserError
 from posttrain.stages.arguments import train_settings
-from posttrain.stages.drawing import why_trl
+from posttrain.stages.drawing import engine_line, why_trl
 from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
@@ -102,7 +102,7 @@ def make_trainer(job: Job) -> Any:
     all_rows = why_all_rows(trainer)
     # As TRL has it: weights move between a completion's first use and its last.
     off_policy = args.gradient_accumulation_steps % (args.steps_per_generation * args.num_iterations) != 0
-    say(f"rollouts: TRL's generate: {by_trl}" if by_trl else "rollouts: transformers, in this process")
+    say(f"rollouts: TRL's generate: {by_trl}" if by_trl else engine_line(job.recipe))
     if all_rows:
         say(f"groups with equal rewards cost as much as others: {all_rows}")
     trainer.add_callback(signal_gate(trainer, job))
