@@ -120,9 +120,11 @@ def check(url: str, *, length: int, temperature: float, top_p: float, tied: bool
     if model["max_model_len"] < length:
         longest = f"takes {model['max_model_len']:,} tokens of prompt and completion, and {length:,} are needed"
         raise _wrong(url, longest, f"{_START} --max-model-len {length}")
-    if tied and settings["device_config"]["device_type"] == "cpu":
+    if tied and settings["device_config"].get("device") == "cpu":
         raise _wrong(
-            url, "runs on a CPU, where vLLM does not reload an output head that shares the embedding", "use a GPU"
+            url,
+            "runs on a CPU, where vLLM does not reload an output head that shares the embedding",
+            "rollout.engine: vllm does",
         )
 
 
