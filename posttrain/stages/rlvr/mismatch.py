@@ -12,15 +12,15 @@ from typing import Any
 
 from posttrain.errors import UserError
 
-_ANOTHER_MODEL = 1.0
+ANOTHER_MODEL = 1.0
 """Nats a token, in the mean. Kernels in bfloat16 differ by hundredths; an engine whose weights are not the trainer's,
 by several."""
 
 
-def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any) -> None:
+def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any, *, limit: float | None = None) -> None:
     """Log the mean and largest absolute difference over the batch's tokens, under TRL's names, of all ranks.
 
-    Raises UserError, in all ranks, when what drew was another model.
+    Raises UserError, in all ranks, where the mean is above the `limit`.
     """
     mask = batch["completion_mask"].bool()
     difference = (logps - batch["sampling_per_token_logps"]).abs()[mask]
@@ -31,7 +31,7 @@ def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any) -> None:
     mean = gathered(difference.mean()).mean().item()
     metrics["sampling/sampling_logp_difference/mean"].append(mean)
     metrics["sampling/sampling_logp_difference/max"].append(gathered(difference.max()).max().item())
-    if mean > _ANOTHER_MODEL:
+    if limit is not None and mean > limit:
         raise UserError(
             f"the engine's log-probabilities are {mean:.2f} nats a token from the trainer's: it runs another model",
             where="rollout.engine",
