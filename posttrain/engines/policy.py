@@ -16,9 +16,12 @@ from posttrain.engines.sampling import Engine, Sampling
 from posttrain.engines.transformers import stop_tokens
 from posttrain.engines.vllm import load, sampler
 from posttrain.engines.weights import checkpoint_weights
+from posttrain.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_FIX = "use transformers, or where it is memory that lacks, another rollout.gpu_memory"
 
 
 class Policy:
@@ -26,6 +29,7 @@ class Policy:
 
     `length`: the most tokens that a prompt will have with its completion, in any rank, and `rows` the completions that
     are drawn at a time: all ranks load vLLM at once, and once. `memory` is the share of a GPU's memory that it may use.
+    `processed`: log-probabilities are those after the temperature, and after the cut of ``top_p``; else before both.
     """
 
     def __init__(
@@ -39,7 +43,9 @@ class Policy:
         memory: float,
         processed: bool,
     ) -> None:
-        self._model, self._tokenizer, self._dtype = model, tokenizer, dtype
+        self._config = copy.deepcopy(model.config)
+        self._config.architectures = [type(model).__name__]
+        self._tokenizer, self._dtype = tokenizer, dtype
         self._length, self._rows, self._memory = length, rows, memory
         self._processed = processed
         self._llm: Any = None
@@ -78,27 +84,26 @@ class Policy:
     def _load(self) -> Any:
         import torch
 
-        on_gpu, ranks = (
-            torch.cuda.is_available(),
-            torch.distributed.is_initialized() and torch.distributed.get_world_size(),
-        )
-        settings: dict[str, Any] = {"gpu_memory_utilization": self._memory, "enable_sleep_mode": True} if on_gpu else {}
-        if ranks > 1:  # each has a vLLM of its own
-            settings["distributed_executor_backend"] = "external_launcher"
-        config = copy.deepcopy(self._model.config)
-        config.architectures = [type(self._model).__name__]
+        settings: dict[str, Any] = {}
+        if torch.cuda.is_available():
+            settings = {"gpu_memory_utilization": self._memory, "enable_sleep_mode": True}
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            settings["distributed_executor_backend"] = "external_launcher"  # each rank has a vLLM of its own
         with TemporaryDirectory(prefix="posttrain-") as place:
-            config.save_pretrained(place)
+            self._config.save_pretrained(place)
             self._tokenizer.save_pretrained(place)
-            return load(
-                place,
-                self._dtype,
-                length=self._length,
-                rows=self._rows,
-                load_format="dummy",
-                logprobs_mode="processed_logprobs" if self._processed else "raw_logprobs",
-                **settings,
-            )
+            try:
+                return load(
+                    place,
+                    self._dtype,
+                    length=self._length,
+                    rows=self._rows,
+                    load_format="dummy",
+                    logprobs_mode="processed_logprobs" if self._processed else "raw_logprobs",
+                    **settings,
+                )
+            except ValueError as error:  # an architecture that it does not have, too little memory
+                raise UserError(f"vllm cannot load this model: {error}", where="rollout.engine", fix=_FIX) from error
 
 
 def _take_head(model: Any) -> None:
