@@ -103,7 +103,9 @@ def _hours(parameters: int, tokens: Range, sampled: Range, flop: int, rate: floa
     return (low + _START_SECONDS) / 3600, (high + _START_SECONDS) / 3600
 
 
-def memory_of(parent: Parent, stage: str, length: Lengths, settings: Mapping[str, Any], *, on_gpu: bool) -> tuple[int, int]:
+def memory_of(
+    parent: Parent, stage: str, length: Lengths, settings: Mapping[str, Any], *, on_gpu: bool
+) -> tuple[int, int]:
     """Return the bytes that a stage takes on a device in full fine-tuning, and with adapters."""
     from posttrain.memory.forecast import forecast
     from posttrain.memory.work import Longest

@@ -21,10 +21,6 @@ class Machine:
     rate: float
     is_gpu: bool
 
-    @property
-    def bytes_a_number(self) -> int:
-        return 4 if self.dtype == "float32" else 2
-
 
 def measure(size: Size, tokens: int) -> Machine:
     """This machine, multiplying `tokens` rows (those of one step) by a feed-forward layer of the model: small models

@@ -16,23 +16,14 @@ from posttrain.model.resolve import Parent
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters and shape. `kv_width` is the width of the keys of one token in one layer, `context` the most
-    tokens that it reads."""
+    """Parameters and shape. `context` is the most tokens that it reads."""
 
     parameters: int
     layers: int
     hidden: int
     intermediate: int
     vocabulary: int
-    kv_width: int
     context: int | None
-
-    def lora_parameters(self, rank: int) -> int:
-        """Parameters of adapters of this rank on every linear layer but the output head: ``r * (in + out)`` each
-        (Hu et al. 2021, arXiv 2106.09685, section 4.1), in the layers of a Llama: q, k, v, o, gate, up, down."""
-        square = 2 * (self.hidden + self.hidden)
-        keys = 2 * (self.hidden + self.kv_width)
-        return rank * self.layers * (square + keys + 3 * (self.hidden + self.intermediate))
 
 
 def size_of(parent: Parent) -> Size:
@@ -60,7 +51,7 @@ def _from_config(config: Mapping[str, Any], parameters: int | None) -> Size:
         embeddings = vocabulary * hidden * (1 if config.get("tie_word_embeddings") else 2)
         layer = 2 * hidden * heads * head + 2 * hidden * kv + 3 * hidden * intermediate + 2 * hidden
         parameters = embeddings + layers * layer + hidden
-    return Size(parameters, layers, hidden, intermediate, vocabulary, kv, config.get("max_position_embeddings"))
+    return Size(parameters, layers, hidden, intermediate, vocabulary, config.get("max_position_embeddings"))
 
 
 def _shapes(file: Path) -> Iterator[list[int]]:
@@ -88,13 +79,12 @@ def _gguf(file: Path) -> Size:
         return int(reader.fields[f"{name}.{key}"].contents())
 
     shapes = {tensor.name: tensor.shape.tolist() for tensor in reader.tensors}
-    hidden, heads = value("embedding_length"), value("attention.head_count")
+    hidden = value("embedding_length")
     return Size(
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         layers=value("block_count"),
         hidden=hidden,
         intermediate=value("feed_forward_length"),
         vocabulary=max(shapes["token_embd.weight"]),
-        kv_width=hidden // heads * value("attention.head_count_kv"),
         context=value("context_length"),
     )

@@ -10,10 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
@@ -151,16 +150,11 @@ def decode(record_type: type[Record], text: str, place: str) -> Record:
 
 
 def _encode(record: Record) -> str:
-    said = {name: getattr(record, name) for name in _names(type(record))}
+    said = {name: getattr(record, name) for name in _NAMES[type(record)]}
     try:
         return _encoder.encode(said)
     except ValueError as error:
         raise UserError(f"a value that no JSON can hold: {error}", where=record.place) from error
-
-
-@cache
-def _names(kind: type[Record]) -> list[str]:
-    return [each.name for each in fields(kind) if each.name != "place"]
 
 
 def _plain(value: Any) -> str:
@@ -170,6 +164,9 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+_NAMES: dict[type[Any], list[str]] = {
+    kind: [each.name for each in fields(kind) if each.name != "place"] for kind in get_args(Record)
+}
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 

@@ -6,8 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from posttrain.data.records import Chat, Message, Record
 
@@ -60,8 +59,8 @@ def _said(record: Record) -> list[bytes]:
 def _content(record: Record, said: list[bytes]) -> bytes:
     """The digest of the record as a JSON object, of which `said` is one value."""
     turns = "messages" if isinstance(record, Chat) else "prompt"
-    values = (_listed(said) if name == turns else _json(getattr(record, name)) for name in _names(type(record)))
-    parts = (b'"%s": %s' % (name.encode(), value) for name, value in zip(_names(type(record)), values, strict=True))
+    values = (_listed(said) if name == turns else _json(getattr(record, name)) for name in _NAMES[type(record)])
+    parts = (b'"%s": %s' % (name.encode(), value) for name, value in zip(_NAMES[type(record)], values, strict=True))
     return hashlib.sha256(b"{%s}" % b", ".join(parts)).digest()
 
 
@@ -86,11 +85,6 @@ def _asked(record: Record, said: list[bytes]) -> list[bytes]:
     return keys
 
 
-@cache
-def _names(kind: type[Record]) -> list[str]:
-    return sorted(item.name for item in fields(kind) if item.name != "place")
-
-
 def _listed(said: list[bytes]) -> bytes:
     return b"[%s]" % b", ".join(said)
 
@@ -99,4 +93,7 @@ def _json(value: Any) -> bytes:
     return _encoder.encode(value).encode("utf-8", "surrogatepass")
 
 
+_NAMES: dict[type[Any], list[str]] = {
+    kind: sorted(item.name for item in fields(kind) if item.name != "place") for kind in get_args(Record)
+}
 _encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=str)

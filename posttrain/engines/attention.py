@@ -16,15 +16,18 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from posttrain.forward.attention import NAME
+
 _NAME = "posttrain_decode"
 
 
 @contextmanager
 def decode_attention(model: Any) -> Iterator[None]:
-    """Have a model whose attention is `sdpa` decode with the function below, where that is faster."""
+    """Have a model whose attention is `sdpa`, or its kin in training, decode with the function below, where that is
+    faster."""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     found = plain.config._attn_implementation
-    if found != "sdpa" or plain.device.type != "cpu":
+    if found not in ("sdpa", NAME) or plain.device.type != "cpu":
         yield
         return
     AttentionInterface.register(_NAME, attend)
@@ -51,10 +54,11 @@ def attend(
     """
     rows, heads, queries, size = query.shape
     shared = attention_mask is None or (attention_mask.dtype == torch.bool and attention_mask.shape[1] == 1)
-    fast = queries == 1 and query.dtype == torch.bfloat16 and shared and kwargs.get("position_bias") is None
+    rounded = key.dtype == value.dtype == torch.bfloat16
+    fast = queries == 1 and rounded and shared and kwargs.get("position_bias") is None
     if not fast or torch.is_grad_enabled():
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    grouped = query.view(rows, key.shape[1], -1, size)
+    grouped = query.to(key.dtype).view(rows, key.shape[1], -1, size)  # under autocast it may be in float32
     scores = torch.matmul(key, grouped.transpose(2, 3)).transpose(2, 3).float()
     scores *= size**-0.5 if scaling is None else scaling
     if attention_mask is not None:

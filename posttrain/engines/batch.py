@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicCache
 
-from posttrain.engines.cache import Part, forward_parameters, merge
+from posttrain.engines.cache import Part, can_close_up, close_up, forward_parameters, merge
 from posttrain.engines.draw import draw, uniforms
 from posttrain.engines.rows import End, Row
 from posttrain.engines.sampling import Sampling
@@ -50,7 +50,8 @@ class Batch:
     def step(self) -> list[Row]:
         """Draw the next token of every row; return the rows that this ended.
 
-        A row that is done is carried along until the next change, and what is drawn for it is nobody's.
+        The others close up, but where layers have a window: there a row that is done is carried along until the next
+        change, and what is drawn for it is nobody's.
         """
         now = self._now
         assert now is not None, "no rows"
@@ -60,7 +61,10 @@ class Batch:
         now.cached = now.cached + 1
         now.drawn = (now.drawn + 1).clamp(max=now.numbers.shape[1] - 1)
         drawn = zip(self.rows, now.tokens.tolist(), said, strict=True)
-        return [row for row, token, logprob in drawn if not row.done and self._end.take(row, token, logprob)]
+        ended = [row for row, token, logprob in drawn if not row.done and self._end.take(row, token, logprob)]
+        if ended and can_close_up(now.cache):
+            self._close_up(now)
+        return ended
 
     @torch.inference_mode()
     def change(self, joining: Sequence[Row]) -> list[Row]:
@@ -80,6 +84,26 @@ class Batch:
                 rows += [row for _, row in begun]
         self._hold(rows, parts)
         return [row for row in joining if row.done]
+
+    def _close_up(self, now: _Now) -> None:
+        """Let go of the rows that are done: the last ones take their places."""
+        count = len(self.live)
+        if count == 0:
+            self.clear()
+            return
+        free = [i for i, row in enumerate(self.rows[:count]) if row.done]
+        last = [i for i, row in enumerate(self.rows) if i >= count and not row.done]
+        for i, j in zip(free, last, strict=True):
+            self.rows[i] = self.rows[j]
+        del self.rows[count:]
+        places, rows = self._tensor(free), self._tensor(last)
+        for name in ("cached", "tokens", "drawn", "numbers"):
+            values = getattr(now, name)
+            values[places] = values[rows]
+            setattr(now, name, values[:count])
+        lengths = [row.cached for row in self.rows]
+        now.padded = min(lengths) < max(lengths)
+        close_up(now.cache, places, rows, count, max(lengths))
 
     def _hold(self, rows: list[Row], parts: list[Part]) -> None:
         """Decode these rows from now on, which the parts have in this order."""

@@ -41,6 +41,15 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = shown = self._shown(columns)
         return shown
 
+    def close_up(self, places: torch.Tensor, rows: torch.Tensor, count: int, columns: int) -> None:
+        """Move these rows to these places, and keep the first `count` rows and the last `columns`. What is let go
+        stays in memory until the next copy."""
+        first = self.get_seq_length() - columns
+        for states in self.room:
+            states[places] = states[rows]
+        self.room = [states[:count, :, first:] for states in self.room]
+        self.keys, self.values = self._shown(columns)
+
     def reset(self) -> None:
         super().reset()
         self.room = []
@@ -48,6 +57,19 @@ class RoomyLayer(DynamicLayer):
     def _shown(self, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self.room
         return keys[..., :columns, :], values[..., :columns, :]
+
+
+def can_close_up(cache: Cache) -> bool:
+    """Whether rows can leave the cache without a copy of it: all of its layers have `close_up`."""
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
+
+
+def close_up(cache: Cache, places: torch.Tensor, rows: torch.Tensor, count: int, columns: int) -> None:
+    """Have all layers of a cache that can do it `close_up`."""
+    for layer in cache.layers:
+        if isinstance(layer, RoomyLayer):
+            device = layer.room[0].device  # a model may be spread over several
+            layer.close_up(places.to(device), rows.to(device), count, columns)
 
 
 @dataclass(frozen=True)
@@ -80,11 +102,16 @@ def _merge_layer(layers: Sequence[Any], rows: Sequence[Sequence[int]], columns: 
 
 
 def _states(layers: Sequence[Any], rows: Sequence[Sequence[int]], columns: int, room: int) -> list[torch.Tensor]:
-    """Return keys and values: the last `columns` of each row, 0 where it has fewer, and `room` columns of 0."""
+    """Return keys and values: the last `columns` of each row, 0 where it has fewer, and `room` columns of 0.
+
+    Both are in the dtype of the narrower. Under autocast keys come in float32, and attention would round all of them
+    for every token.
+    """
+    dtype = min((layers[0].keys.dtype, layers[0].values.dtype), key=lambda one: one.itemsize)
     found = []
     for name in ("keys", "values"):
         like = getattr(layers[0], name)
-        whole = like.new_zeros(sum(map(len, rows)), like.shape[1], columns + room, like.shape[-1])
+        whole = like.new_zeros(sum(map(len, rows)), like.shape[1], columns + room, like.shape[-1], dtype=dtype)
         start = 0
         for layer, wanted in zip(layers, rows, strict=True):
             states = getattr(layer, name)

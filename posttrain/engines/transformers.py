@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from posttrain.engines.batch import Batch
     from posttrain.engines.whole_batch import WholeBatch
 
-_SPARE = 8  # the batch changes when one row in so many is done: a change costs about as much as a step
+_SPARE = 8  # rows join when one place in so many is free: that copies the cache, which costs about as much as a step
 
 
 def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from posttrain.data.records import Problem
 from posttrain.endpoint import Endpoint, parse_endpoint
 from posttrain.engines.sampling import Engine, Prompt, Sampling
+from posttrain.importing import import_all
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import LoadedRecipe
 from posttrain.recipe.schema import Model, Recipe
@@ -84,6 +85,7 @@ def open_candidate(chosen: Candidate, recipe: Recipe) -> Iterator[Opened]:
     from posttrain.model.tokenizer import load_tokenizer
     from posttrain.stages.terminal import quiet
 
+    import_all("torch", "datasets", "transformers.models.auto.modeling_auto", "transformers.modeling_utils")
     quiet()
     tokenizer = load_tokenizer(chosen.source, recipe.model)
 

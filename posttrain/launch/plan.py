@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from posttrain.cores import cores
 from posttrain.errors import UserError
 from posttrain.launch.gpus import chosen_gpus, visible_gpus
 from posttrain.launch.hosts import expand_nodelist, read_hostfile, tasks_on_node
@@ -157,7 +158,7 @@ def _local_ranks(count: int, run: Path) -> tuple[Process, ...]:
 
 def threads_of_each(processes: int) -> int:
     """Return how many threads each of `processes` on this machine gets; more would fight over the cores."""
-    return max(1, len(os.sched_getaffinity(0)) // processes)
+    return max(1, cores() // processes)
 
 
 def _free_port() -> int:

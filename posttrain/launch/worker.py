@@ -13,7 +13,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from posttrain.cores import cores
 from posttrain.errors import Stopped, UserError
+from posttrain.importing import import_all
+from posttrain.launch.allocator import keep_freed_memory
 from posttrain.launch.failure import exit_code_of, write_failure
 from posttrain.launch.plan import PARENT_PID, threads_of_each
 from posttrain.runs import directory
@@ -58,12 +61,16 @@ def join_ranks() -> None:
     if ranked:
         ranks_here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")
         os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(int(ranks_here))))
+    import_all("torch")
     import torch
 
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no GPU
+        keep_freed_memory()
     if not ranked:
+        if "OMP_NUM_THREADS" not in os.environ:  # torch knows the cores, but not a container's share of them
+            torch.set_num_threads(min(torch.get_num_threads(), cores()))
         return
     from posttrain.launch.deepspeed import join_deepspeed
 

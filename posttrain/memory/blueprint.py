@@ -129,9 +129,8 @@ def draw_up(
     with torch.random.fork_rng(devices=[]), unsharded(), torch.device("meta"):
         try:
             # Flash and flex attention need packages and devices of their own; they keep what sdpa keeps.
-            model: Any = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, attn_implementation="eager" if attention == "eager" else "sdpa"
-            )
+            implementation = "eager" if attention == "eager" else None
+            model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=implementation)
         except ValueError as error:
             raise UserError(str(error).splitlines()[0], where="model.path") from error
         if lora is not None:

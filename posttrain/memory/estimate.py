@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from posttrain.memory.blueprint import Blueprint
 from posttrain.memory.head import Head, head_of
@@ -42,7 +42,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class States:
-    """What stays from step to step, in bytes on the device. `live` is what ZeRO-3 gathers of the weights."""
+    """What stays from step to step, and what a step needs beside it, in bytes on the device; `host` in main memory."""
 
     weights: int
     gradients: int
@@ -67,8 +67,10 @@ def estimate(work: Work, blueprint: Blueprint) -> Estimate:
     moments: dict[str, Parts] = {}
     if work.rows:
         kept = rehearse(blueprint, work.rows, work.width, work.autocast)
-        head = head_of(blueprint, work)
-        moments["training"] = max(_training(work, states, kept, head), key=lambda parts: sum(parts.values()))
+        head, written_out = head_of(blueprint, work), blueprint.largest_linear * work.compute.itemsize
+        moments["training"] = max(
+            _training(work, states, kept, head, written_out), key=lambda parts: sum(parts.values())
+        )
     if work.sampled:
         moments["sampling"] = _sampling(work, blueprint, states)
     if not moments:
@@ -93,7 +95,7 @@ def states_of(work: Work, blueprint: Blueprint) -> States:
     reference = weights if work.copied_reference else 0
     if not work.rows:
         return States(weights, 0, 0, 0, 0, reference, {})
-    itemsize = blueprint.trained_bytes // trained
+    itemsize = 4 if work.zero else blueprint.trained_bytes // trained
     state = state_bytes(work.optim, blueprint.trained, embedded=blueprint.embedded, itemsize=itemsize)
     step = step_bytes(work.optim, blueprint.trained, on_gpu=work.on_gpu)
     if work.zero == 0:
@@ -117,15 +119,16 @@ def states_of(work: Work, blueprint: Blueprint) -> States:
     return States(weights, gradients, optimizer, step, buckets, reference, host)
 
 
-def _training(work: Work, states: States, kept: Kept, head: Head) -> Iterator[Parts]:
+def _training(work: Work, states: States, kept: Kept, head: Head, written_out: int) -> Iterator[Parts]:
     """Yield what is held when the way back begins at the vocabulary, in its layers, at its end, and in the step.
 
     Gradients come as activations go. Where they do not stand already from the pass before, the first is the output
     head's. Copies that autocast made of the weights last from the way forward until a layer's way back; with
-    checkpointing each layer makes its own anew.
+    checkpointing each layer makes its own anew. `written_out` are the bytes of a 4-bit layer that is multiplied with.
     """
     always = states.parts()
     activations = kept.inputs if work.checkpointing else kept.saved
+    kept = replace(kept, copies=kept.copies + written_out, layer_copies=kept.layer_copies + written_out)
     standing = states.gradients if work.accumulates else 0
     yield {
         **always,

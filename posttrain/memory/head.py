@@ -1,4 +1,5 @@
-"""The projection onto the vocabulary: logits exist in tiles alone, of TRL's ``ChunkedLogProbFunction``."""
+"""The projection onto the vocabulary: logits exist in tiles alone, of TRL's ``ChunkedLogProbFunction`` on a GPU and of
+`forward/head.py` on a CPU, which keeps a bounded number of probabilities for the way back."""
 
 from __future__ import annotations
 
@@ -7,10 +8,9 @@ from dataclasses import dataclass
 from posttrain.memory.blueprint import Blueprint
 from posttrain.memory.work import Work
 
-_TILE = (4096, 32_768)  # positions and columns, as TRL has them
-# Bytes a logit of a tile beside its own: on a CPU the softmax and its gradient are worked out in float32 tensors of the
-# tile's size, on a GPU in place.
-_BESIDE = {True: 0, False: 8 * 4}
+_TILE = (4096, 32_768)  # positions and columns, as TRL has them; the softmax and its gradient are worked out in place
+_KEPT = 512 * 2**20  # bytes of probabilities in float32, on a CPU
+_PIECE = 128 * 3 * 4  # bytes a column: logits of so many positions, with what is worked out of them in float32
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,10 @@ def head_of(blueprint: Blueprint, work: Work) -> Head:
     where the head is trained its whole gradient, in float32 and in the weights' dtype."""
     vocabulary, width = blueprint.head.shape
     positions = work.rows * work.width
-    tile = min(positions, _TILE[0]) * min(vocabulary, _TILE[1]) * (work.compute.itemsize + _BESIDE[work.on_gpu])
+    if work.on_gpu:
+        tile = min(positions, _TILE[0]) * min(vocabulary, _TILE[1]) * work.compute.itemsize
+    else:
+        tile = min(positions * vocabulary * 4, _KEPT) + vocabulary * _PIECE
     hidden = positions * width * (4 + work.compute.itemsize)
     if not blueprint.head.requires_grad:
         return Head(tile + hidden, 0)

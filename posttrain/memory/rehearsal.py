@@ -197,7 +197,8 @@ def _forget(weight: torch.Tensor) -> None:
 
 
 def _held(layer: Any) -> int:
-    return sum(value.nbytes for value in vars(layer).values() if isinstance(value, torch.Tensor))
+    """Bytes of a layer of a cache, its counters left out."""
+    return sum(value.nbytes for value in _tensors(list(vars(layer).values())) if value.dim() > 1)
 
 
 def _tensors(tree: Any) -> Iterable[torch.Tensor]:

@@ -84,7 +84,7 @@ def work_of(recipe: Recipe, longest: Longest, *, on_gpu: bool, ranks: int = 1, r
         weights=weights,
         compute=compute,
         on_gpu=on_gpu,
-        copied_reference=_copies_reference(recipe, settings, ranks),
+        copied_reference=_copies_reference(recipe, settings),
         ranks=ranks,
         ranks_here=ranks if ranks_here is None else ranks_here,
         zero=recipe.launch.zero,
@@ -134,14 +134,14 @@ def _sampled(recipe: Recipe, settings: dict[str, Any], longest: Longest) -> tupl
     return max(found, key=_product)
 
 
-def _copies_reference(recipe: Recipe, settings: dict[str, Any], ranks: int) -> bool:
+def _copies_reference(recipe: Recipe, settings: dict[str, Any]) -> bool:
     """Whether a second model stands beside the one that is trained: with adapters the reference is the model without
     them, and log-probabilities that are computed beforehand need none."""
     if recipe.model.lora or recipe.stage not in ("dpo", "kto", "rlvr"):
         return False
     if recipe.stage == "rlvr":
         return bool(settings.get("beta"))
-    return not settings.get("precompute_ref_log_probs", ranks == 1 and not settings.get("sync_ref_model"))
+    return not settings.get("precompute_ref_log_probs", not settings.get("sync_ref_model"))
 
 
 def _product(pair: Sequence[int]) -> int:

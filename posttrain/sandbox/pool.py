@@ -8,9 +8,10 @@ import os
 import queue
 from collections.abc import Iterator
 
+from posttrain.cores import cores
 from posttrain.sandbox.zygote import Configuration, SandboxError, Zygote
 
-WORKERS = max(1, min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+WORKERS = min(32, cores())
 
 # One slot a worker; an empty one is filled when it is taken. Last in, first out takes the running ones first.
 _slots: dict[Configuration, queue.LifoQueue[Zygote | None]] = {}

@@ -205,16 +205,17 @@ def _batches(lengths: Any, arguments: Any, *, on_cpu: bool) -> list[Any]:
 @contextmanager
 def _ready(trainer: Any) -> Iterator[Any]:
     """Give the reference, without dropout. Training has not wrapped the model yet, and under DeepSpeed something must
-    place and gather its weights."""
+    place and gather its weights: an engine whose hooks are gone again when training makes its own."""
     from trl.models.utils import prepare_deepspeed
 
     model, was_training = trainer.model, trainer.model.training
-    if trainer.is_deepspeed_enabled:
-        trainer._precompute_engine = trainer._precompute_engine or prepare_deepspeed(model, trainer.accelerator)
+    engine = prepare_deepspeed(model, trainer.accelerator) if trainer.is_deepspeed_enabled else None
     model.eval()
     try:
-        yield trainer._precompute_engine or model
+        yield engine or model
     finally:
+        if engine is not None:
+            engine.destroy()
         model.train(was_training)
 
 

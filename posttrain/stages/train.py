@@ -17,6 +17,7 @@ from posttrain.engines.sampling import Prompt
 from posttrain.errors import Stopped
 from posttrain.evals.held_out import prompts_of
 from posttrain.graders import build_all
+from posttrain.importing import import_all
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
@@ -29,6 +30,7 @@ from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.sampler import policy_of
 from posttrain.stages.terminal import quiet, say
 
+_TRAINER = {"sft": "sft_trainer", "dpo": "dpo_trainer", "kto": "kto_trainer", "rlvr": "grpo_trainer"}
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets")
 
 
@@ -39,8 +41,9 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
     """
     started = time.time()
-    quiet()
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
+    import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
+    quiet()
     parent = resolve(recipe.model.path, revision=recipe.model.revision)
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
     job = prepare(recipe, run, parent, loaded)

@@ -25,7 +25,7 @@ from posttrain.model.tokenizer import load_tokenizer
 from posttrain.recipe.schema import Data, Model, Recipe
 
 ROWS = Path(__file__).parents[2] / "recipes" / "quickstart" / "data"
-SIZE = Size(1000, layers=2, hidden=10, intermediate=30, vocabulary=5, kv_width=10, context=512)
+SIZE = Size(1000, layers=2, hidden=10, intermediate=30, vocabulary=5, context=512)
 MACHINE = Machine("a machine", memory=10**9, dtype="float32", rate=1e6, is_gpu=False)
 
 
@@ -37,17 +37,6 @@ def test_the_size_is_that_of_the_loaded_model() -> None:
     size = size_of(parent)
     assert size.parameters == sum(each.numel() for each in model.parameters())
     assert (size.layers, size.hidden, size.vocabulary, size.context) == (4, 128, 797, 512)
-
-
-def test_the_adapters_are_counted_as_peft_makes_them() -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    parent = resolve("builtin:tiny")
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(parent.path), LoraConfig(r=4, target_modules="all-linear")
-    )
-    assert size_of(parent).lora_parameters(4) == model.get_nb_trainable_parameters()[0]
 
 
 def test_sft_by_hand() -> None:

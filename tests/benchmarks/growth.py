@@ -202,7 +202,7 @@ def plot(costs: list[Cost], path: Path, model: str) -> None:
             panel.set_xscale("log", base=2)
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
         panel.minorticks_off()
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.1 * max(max(point.seconds.values()) for point in points))
         panel.set_xlabel(AXIS[family])
         panel.set_ylabel(f"seconds a {UNIT[family]}".replace("a 1,000", "for 1,000"))
     panels[0][0].legend(frameon=False)

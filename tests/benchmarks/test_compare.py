@@ -17,9 +17,9 @@ TOKENS = [Tokens(6, 4, 4), Tokens(6, 4, 4)] * 3  # 20 tokens a step, 8 of them r
 MACHINE = Machine(Shape(layers=1000, width=10, vocabulary=50), rate=144_000.0)
 
 
-def run_of(side, seconds: float, losses=(3.0, 2.0, 1.0)) -> Run:
+def run_of(side, seconds: float, losses=(3.0, 2.0, 1.0), norm: float = 4.0) -> Run:
     """A run whose steps take so long, but for the first, which takes 100 seconds."""
-    logs = [{"loss": loss} for loss in losses]
+    logs = [{"loss": loss, "grad_norm": norm} for loss in losses]
     marks = Marks(1010.0, [100.0, seconds, seconds], [9.0, seconds / 2, seconds / 2], logs, threads=2, cuda_bytes=0)
     return Run(side, Usage(started=1000.0, seconds=120 + 2 * seconds, processor=50.0, memory=10_000_000), marks)
 
@@ -59,6 +59,14 @@ def test_losses_must_agree_at_every_step(last: float, agree: bool) -> None:
     found = summed_up(JOB, runs, TOKENS, MACHINE, warmup=1)
     assert found.agree is agree
     assert ("DO NOT AGREE" in agreement(found)) is not agree
+
+
+@pytest.mark.parametrize(("norm", "agree"), [(4.04, True), (4.4, False), (3.6, False)])
+def test_gradients_must_agree_as_well(norm: float, agree: bool) -> None:
+    runs = [[run_of("posttrain", 1.0, norm=norm), run_of("trl", 2.0)]]
+    found = summed_up(JOB, runs, TOKENS, MACHINE, warmup=1)
+    assert found.apart["trl"] == pytest.approx({"loss": 0.0, "gradient": abs(norm / 4 - 1)})
+    assert found.agree is agree
 
 
 def test_a_comparison_cut_short_says_so() -> None:

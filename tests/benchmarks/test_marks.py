@@ -34,7 +34,7 @@ def test_steps_are_timed_from_mark_to_mark(tmp_path: Path) -> None:
     marks = read_marks(write(tmp_path / "marks", lines(4)), steps=4)
     assert marks.seconds == [1, 2, 3, 4]
     assert marks.processor == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    assert marks.losses() == [1, 1 / 2, 1 / 3, 1 / 4]
+    assert marks.logged("loss") == [1, 1 / 2, 1 / 3, 1 / 4]
     assert (marks.first_step, marks.threads, marks.cuda_bytes) == (100.0, 2, 3)
     assert steady(marks.seconds, warmup=2) == 3.5
 

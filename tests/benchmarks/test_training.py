@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench import Part, chosen
 from gpu import gpu_table, peak_of
 from growth import Cost, all_points, fitting, growth_table
 from measure.rows import Lengths, Writer, make_rows

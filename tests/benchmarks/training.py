@@ -14,9 +14,9 @@ products, measured in the same minutes; what counts as work is in measure/work.p
 
 Both sides start from a seeded generator's rows, of about `--prompt` and `--reply` tokens, in the same order and none
 twice, in float32 without gradient checkpointing; all else is each side's default. The losses must agree step by step
-within 0.001. RLVR samples `--samples` completions of `--problems` problems a step, rewarded alike; its losses cannot
-agree, since the two draw other numbers, so mean length and reward are compared. posttrain leaves out its look for a
-signal there.
+within 0.001, the gradients' norms within 2%. RLVR samples `--samples` completions of `--problems` problems a step,
+rewarded alike; its losses cannot agree where the two draw other numbers, so mean length and reward are compared.
+posttrain leaves out its look for a signal there.
 
 Prints a Markdown table, and exits with 1 if a run failed or the losses do not agree, with 2 for what cannot be run.
 """

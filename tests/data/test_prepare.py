@@ -64,8 +64,10 @@ def test_a_split_record_has_several_rows_in_the_order_of_the_records(tmp_path: P
     assert whole.split > 0 and len(prepared.record_of) == 40 - whole.split + whole.pieces
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_rows(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 600)
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     monkeypatch.setenv("POSTTRAIN_CACHE", str(tmp_path / "one"))
     alone = prepare_rows(load(tmp_path, "sft"), "sft", tokenizer, {"max_length": 30})
     monkeypatch.setenv("POSTTRAIN_CACHE", str(tmp_path / "two"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -105,12 +106,12 @@ RANDOM: dict[str, dict[str, Any]] = {
 }
 
 
-def random_model(name: str) -> Any:
+def random_model(name: str, **settings: Any) -> Any:
     """Return a small model with random weights, large enough ones to make it choose."""
     import transformers
 
     torch.manual_seed(0)
-    config = getattr(transformers, name)(**SHAPE, **RANDOM[name])
+    config = getattr(transformers, name)(**{**SHAPE, **RANDOM[name], **settings})
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -175,6 +176,52 @@ def test_the_seed_decides_and_the_callers_random_state_is_left_alone(tiny) -> No
     assert [len(group) for group in first] == [4] * 5
 
 
+def every_text(model, ids: list[int], longest: int, top_p: float) -> dict[tuple[int, ...], float]:
+    """Return each completion's probability, token by token without a cache; token 1 ends one."""
+    done, open_ones = {}, {(): 1.0}
+    for _ in range(longest):
+        longer = {}
+        for text, share in open_ones.items():
+            with torch.no_grad():
+                shares = torch.softmax(model(torch.tensor([[*ids, *text]])).logits[0, -1].float(), -1).tolist()
+            kept, reached = {}, 0.0
+            for token in sorted(range(len(shares)), key=lambda token: -shares[token]):
+                if reached < top_p:
+                    kept[token] = shares[token]
+                    reached += shares[token]
+            for token, of_it in kept.items():
+                (done if token == 1 else longer)[(*text, token)] = share * of_it / reached
+        open_ones = longer
+    return done | open_ones
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "top_p"),
+    # In bfloat16 rounding moves the edge of a nucleus, and with it what can be drawn at all.
+    [(torch.float32, 1.0), (torch.float32, 0.8), (torch.bfloat16, 1.0)],
+)
+@pytest.mark.parametrize("name", ["LlamaConfig", "Gemma3TextConfig"])
+def test_whole_completions_come_as_often_as_they_should(name: str, dtype, top_p: float) -> None:
+    """All of up to three tokens of a vocabulary of six, 4,000 samples a prompt, by Pearson's chi-square."""
+    model = random_model(name, vocab_size=6, num_hidden_layers=2, **({"layer_types": None} if "Gemma" in name else {}))
+    model.to(dtype)
+    n, prompts = 4000, [[2, 3, 4, 5, 2, 2, 3], [5, 2]]
+    drawn = sample(model, Numbers(), prompts, Sampling(n, max_new_tokens=3, top_p=top_p, batch_size=500))
+    for ids, group in zip(prompts, drawn, strict=True):
+        expected = every_text(model, ids, 3, top_p)
+        assert sum(expected.values()) == pytest.approx(1, abs=1e-5)
+        counts = Counter(completion.ids for completion in group)
+        assert counts.keys() <= expected.keys()
+        often = {text: n * share for text, share in expected.items() if n * share >= 5}
+        cells = [(counts[text], mean) for text, mean in often.items()]
+        cells.append((n - sum(count for count, _ in cells), n - sum(mean for _, mean in cells)))
+        statistic = sum((count - mean) ** 2 / mean for count, mean in cells if mean > 1)
+        freedom = len(often)
+        assert freedom >= 10
+        assert statistic < freedom + 3.5 * (2 * freedom) ** 0.5  # about 1 in 2,000
+
+
 def test_samples_follow_the_models_own_distribution() -> None:
     """First and second tokens of 4,000 samples against the softmax: each count within 5 standard deviations."""
     model, ids, n = random_model("LlamaConfig"), UNEVEN[1], 4000
@@ -204,6 +251,20 @@ def test_a_prompt_is_prefilled_once_for_all_its_samples(tiny) -> None:
     hook.remove()
     assert seen[0][0] == 1 and seen[0][1] > 1
     assert seen[1] == (16, 1)
+
+
+def test_no_row_is_decoded_after_its_end() -> None:
+    model = random_model("LlamaConfig")
+    model.generation_config.eos_token_id = list(range(1, 96, 8))
+    seen: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    (group,) = sample(model, Numbers(), UNEVEN[:1], Sampling(40, max_new_tokens=12, batch_size=64))
+    hook.remove()
+    longest = max(completion.tokens for completion in group)
+    assert len({completion.tokens for completion in group}) > 5
+    assert seen == [1, *(sum(completion.tokens > n for completion in group) for n in range(1, longest))]
 
 
 def test_groups_come_as_they_are_finished(tiny) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,17 @@ def test_what_is_overridden_still_has_the_signature_we_wrote_against() -> None:
             "dataset_name",
         ]
     assert parameters(GRPOTrainer.evaluate) == ["self", "eval_dataset", "ignore_keys", "metric_key_prefix"]
+    assert parameters(GRPOTrainer._generate_and_score_completions) == ["self", "inputs"]
+    assert parameters(GRPOTrainer._compute_loss) == ["self", "model", "inputs"]
+    assert parameters(GRPOTrainer._get_per_token_logps_and_entropies)[:5] == [
+        "self",
+        "model",
+        "input_ids",
+        "attention_mask",
+        "logits_to_keep",
+    ]
+    assert "self.rollout_func(prompts, self)" in inspect.getsource(GRPOTrainer._generate)
+    losses = inspect.getsource(GRPOTrainer._compute_loss)
+    assert set(re.findall(r'"(\w+)"', "".join(re.findall(r"self.loss_type (?:==|in) .*", losses)))) == {
+        "grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo",
+    }  # fmt: skip

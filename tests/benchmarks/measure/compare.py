@@ -21,6 +21,7 @@ from measure.sides import SECONDS_A_RUN, SEED, SIDES, Job, Side, environment, pr
 from measure.work import Shape, Tokens, step_flops, tokens_of_row, total
 
 LOSSES_WITHIN = 1e-3
+GRADIENTS_WITHIN = 0.02  # of each other, the gradients' norms: a preference loss says little while the model is new
 SECONDS_TO_MULTIPLY = 600.0
 LENGTHS_WITHIN = 0.1  # of each other, RLVR's mean completion lengths over the run
 REWARDS_WITHIN = 0.05  # RLVR's mean rewards over the run, which lie between 0 and 1
@@ -64,8 +65,8 @@ class Figures:
 class Comparison:
     """A stage compared: its settings, each side's figures, and how far the sides are apart in what they learned.
 
-    `apart` has the largest difference of the losses to posttrain's by side (RLVR: of mean length, as a share, and of
-    mean reward); `agree` says whether that is within bounds. `failure` is why there are fewer rounds than asked for.
+    `apart` has by side the ``differences`` to posttrain in the first round, `agree` whether they are within bounds.
+    `failure` is why there are fewer rounds than asked for.
     """
 
     stage: str
@@ -273,23 +274,29 @@ def steady_tokens(job: Job, marks: Marks, tokens: list[Tokens], warmup: int) -> 
     steps = job.steps - warmup
     if job.stage == "rlvr":
         prompt = sum(each.prompt for each in tokens) // job.steps
-        length = steady([logs["completions/mean_length"] for logs in marks.logs], warmup)
+        length = steady(marks.logged("completions/mean_length"), warmup)
         sampled = round(job.batch * job.samples * length)
         return Tokens(prompt, sampled, sampled)
     return Tokens(*(round(count / steps) for count in total(tokens[warmup * job.batch :])))
 
 
 def differences(stage: str, ours: Marks, theirs: Marks) -> dict[str, float]:
-    """Return how far two runs are apart: their losses, or for RLVR, which samples, the means over the run."""
+    """Return how far two runs are apart where they are furthest: their losses, and their gradients' norms as a share.
+
+    For RLVR, which samples, it is the means over the run: of the lengths as a share, and of the rewards.
+    """
     if stage != "rlvr":
-        return {"loss": largest_difference(ours.losses(), theirs.losses())}
+        norms = zip(ours.logged("grad_norm"), theirs.logged("grad_norm"), strict=True)
+        return {
+            "loss": largest_difference(ours.logged("loss"), theirs.logged("loss")),
+            "gradient": largest_difference([a / b for a, b in norms], [1.0] * len(ours.logs)),
+        }
     length, reward = (
-        [steady([logs[name] for logs in marks.logs], 0) for marks in (ours, theirs)]
-        for name in ("completions/mean_length", "reward")
+        [steady(marks.logged(name), 0) for marks in (ours, theirs)] for name in ("completions/mean_length", "reward")
     )
     return {"length": abs(length[0] - length[1]) / length[1], "reward": abs(reward[0] - reward[1])}
 
 
 def within(stage: str, found: dict[str, float]) -> bool:
-    bounds = {"loss": LOSSES_WITHIN, "length": LENGTHS_WITHIN, "reward": REWARDS_WITHIN}
+    bounds = {"loss": LOSSES_WITHIN, "gradient": GRADIENTS_WITHIN, "length": LENGTHS_WITHIN, "reward": REWARDS_WITHIN}
     return all(value <= bounds[name] for name, value in found.items())

@@ -27,8 +27,8 @@ class Marks:
     threads: int
     cuda_bytes: int
 
-    def losses(self) -> list[float]:
-        return [logs["loss"] for logs in self.logs]
+    def logged(self, name: str) -> list[float]:
+        return [logs[name] for logs in self.logs]
 
 
 def read_marks(path: Path, steps: int) -> Marks:

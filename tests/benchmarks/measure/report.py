@@ -54,7 +54,11 @@ def agreement(compared: Comparison) -> str:
         f"{NAMES[side]}: " + ", ".join(f"{name} {value:.1e}" for name, value in found.items())  # type: ignore[index]
         for side, found in compared.apart.items()
     )
-    what = "mean length (as a share) and mean reward" if compared.stage == "rlvr" else "loss of any step"
+    what = (
+        "mean length (as a share) and mean reward"
+        if compared.stage == "rlvr"
+        else "any step's loss and gradient norm (as a share)"
+    )
     verdict = "agree" if compared.agree else "DO NOT AGREE"
     cut = f"; cut short in {compared.failure.splitlines()[0]}" if compared.failure else ""
     return f"{compared.stage}: the sides {verdict}; largest difference of {what}: {said}{cut}"

@@ -22,7 +22,7 @@ SIDES: tuple[Side, ...] = ("posttrain", "trl", "trl, threads")
 """posttrain; TRL as it launches itself, which is with one thread; TRL with as many threads as there are cores."""
 
 TRL_COMMAND = {"sft": "sft", "dpo": "dpo", "kto": "kto", "rlvr": "grpo"}
-LEARNING_RATE = {"sft": 1e-5, "dpo": 1e-6, "kto": 1e-6, "rlvr": 1e-6}
+LEARNING_RATE = {"sft": 1e-5, "dpo": 1e-5, "kto": 1e-5, "rlvr": 1e-6}  # preference losses are to move, too
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ACCELERATE_USE_CPU")
 
 
