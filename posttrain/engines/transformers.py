@@ -42,7 +42,7 @@ def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine
             for i in order
             for number in range(drawn)
         ]
-        end = End(frozenset(_stop_tokens(model, tokenizer)), sampling.stop, sampling.max_new_tokens, tokenizer)
+        end = End(frozenset(stop_tokens(model, tokenizer)), sampling.stop, sampling.max_new_tokens, tokenizer)
         groups: dict[int, dict[int, Completion]] = {i: {} for i in order}
         with _evaluating(model), packed_linears(model), decode_attention(model):
             for row in _finished(_batch(model, sampling, end), rows, sampling.batch_size):
@@ -121,7 +121,8 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
             module.training = mode
 
 
-def _stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that end a completion."""
     ids = model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
     return [ids] if isinstance(ids, int) else list(ids or ())

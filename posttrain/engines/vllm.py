@@ -7,9 +7,10 @@ prompt and its number alone. They are not the draws of the transformers engine, 
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,11 @@ def check(parent: Parent) -> None:
             where="rollout.engine",
             fix="merge it into a model directory, or use rollout.engine: transformers",
         )
+    check_installed()
+
+
+def check_installed() -> None:
+    """Raise UserError when vLLM is not installed."""
     if find_spec("vllm") is None:
         raise UserError(
             "needs the package vllm, which is not installed",
@@ -56,7 +62,17 @@ def engine(parent: Parent, dtype: str, tokenizer: PreTrainedTokenizerBase) -> It
     """Give the engine that samples from a plain model in this dtype, which vLLM loads at the first prompt; its memory
     is given back at the end."""
     loaded = _Loaded(parent, dtype)
-    stops = frozenset(_stop_tokens(parent, tokenizer))
+    try:
+        yield sampler(loaded.with_room, frozenset(_stop_tokens(parent, tokenizer)), tokenizer)
+    finally:
+        loaded.close()
+
+
+def sampler(
+    with_room: Callable[[int, Sampling], Any], stops: frozenset[int], tokenizer: PreTrainedTokenizerBase
+) -> Engine:
+    """Return the engine that samples with the ``vllm.LLM`` that `with_room` gives for the tokens of the longest prompt
+    and the sampling."""
 
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         # Greedy samples of a prompt are all the same.
@@ -68,17 +84,14 @@ def engine(parent: Parent, dtype: str, tokenizer: PreTrainedTokenizerBase) -> It
         ]
         end = End(stops, sampling.stop, sampling.max_new_tokens, tokenizer)
         groups: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
-        llm = loaded.with_room(max((len(row.ids) for row in rows), default=0), sampling)
+        llm = with_room(max((len(row.ids) for row in rows), default=0), sampling)
         for row in _finished(llm.llm_engine, rows, sampling, end):
             group = groups[row.index]
             group[row.sample] = end.completion(row)
             if len(group) == drawn:
                 yield row.index, [group[number % drawn] for number in range(sampling.samples)]
 
-    try:
-        yield sample
-    finally:
-        loaded.close()
+    return sample
 
 
 class _Loaded:
@@ -118,26 +131,15 @@ class _Loaded:
         return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or sys.maxsize
 
     def _load(self) -> Any:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        import torch
-        from vllm import LLM
-
+        revision = self._parent.revision
         with reading(self._parent):
-            return LLM(
+            return load(
                 self._parent.path,
-                revision=self._parent.revision,
-                tokenizer_revision=self._parent.revision,
-                dtype=self._dtype,
-                max_model_len=self._length,
-                max_num_seqs=self._rows,
-                # A prompt that is cut takes random numbers for each piece, and vLLM can rewind only a GPU's.
-                enable_chunked_prefill=False,
-                max_num_batched_tokens=max(self._length, self._rows, _LENGTH),
-                generation_config="vllm",  # what samples is the recipe, not the model's own settings
-                enforce_eager=not torch.cuda.is_available(),  # compiling takes longer than most looks on a CPU
-                use_tqdm_on_load=False,
-                trust_remote_code=False,
+                self._dtype,
+                length=self._length,
+                rows=self._rows,
+                revision=revision,
+                tokenizer_revision=revision,
             )
 
     def close(self) -> None:
@@ -149,6 +151,48 @@ class _Loaded:
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         cleanup_dist_env_and_memory()
+
+
+def load(path: str, dtype: str, *, length: int, rows: int, **settings: Any) -> Any:
+    """Return a ``vllm.LLM`` of the model at `path`, for `rows` completions at a time of at most `length` tokens with
+    their prompts. The caller's random state and number of threads stay as they were."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import torch
+    from vllm import LLM
+
+    with _as_it_was():
+        return LLM(
+            path,
+            dtype=dtype,
+            max_model_len=length,
+            max_num_seqs=rows,
+            # A prompt that is cut takes random numbers for each piece, and vLLM can rewind only a GPU's.
+            enable_chunked_prefill=False,
+            max_num_batched_tokens=max(length, rows, _LENGTH),
+            generation_config="vllm",  # what samples is the recipe, not the model's own settings
+            enforce_eager=not torch.cuda.is_available(),  # compiling takes longer than most looks on a CPU
+            use_tqdm_on_load=False,
+            trust_remote_code=False,
+            **settings,
+        )
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Take back what vLLM does to a process that loads it: it seeds every generator, and on a CPU it replaces
+    ``torch.set_num_threads``."""
+    import numpy as np
+    import torch
+
+    states, set_num_threads = (random.getstate(), np.random.get_state()), torch.set_num_threads
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_num_threads = set_num_threads
 
 
 def _finished(core: Any, rows: Sequence[Row], sampling: Sampling, end: End) -> Iterator[Row]:
@@ -163,7 +207,11 @@ def _finished(core: Any, rows: Sequence[Row], sampling: Sampling, end: End) -> I
                 running[name] = row
             for output in core.step():
                 row = running.pop(output.request_id)
-                any(end.take(row, token) for token in output.outputs[0].token_ids)  # up to its end, as we read it
+                drawn = output.outputs[0]
+                said = drawn.logprobs or [None] * len(drawn.token_ids)
+                for token, of in zip(drawn.token_ids, said, strict=True):  # up to its end, as we read it
+                    if end.take(row, token, of[token].logprob if of else None):
+                        break
                 yield row
     finally:
         if running:
@@ -184,6 +232,7 @@ def _parameters(row: Row, sampling: Sampling, end: End) -> Any:
         stop_token_ids=sorted(end.tokens),
         ignore_eos=True,  # those above are all
         detokenize=bool(end.strings),
+        logprobs=0 if sampling.logprobs else None,  # of the drawn token alone
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 

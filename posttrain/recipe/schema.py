@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -226,10 +227,19 @@ class Retire(Section):
 class Rollout(Section):
     """How completions are sampled for held-out problems; for training, TRL's sampling keys are in train."""
 
-    engine: Literal["auto", "transformers", "vllm"] = Field(
+    engine: Literal["auto", "transformers", "vllm", "vllm-server"] = Field(
         default="auto",
-        description="What samples; auto takes transformers. vllm is for eval: training, `signal` and `sample` use "
-        "transformers.",
+        description="What samples: transformers; vllm, in the same process, in rlvr beside the trainer; in rlvr a "
+        "vllm-server at `url`. auto takes transformers.",
+    )
+    url: str | None = Field(
+        default=None, description="Where the vllm-server is, such as http://127.0.0.1:8000 (without /v1)."
+    )
+    gpu_memory: float = Field(
+        default=0.3,
+        gt=0,
+        lt=1,
+        description="rlvr with vllm: the share of a GPU's memory that vLLM takes while it samples.",
     )
     batch_size: int = Field(default=128, ge=1, description="Completions decoded together.")
     temperature: float = Field(default=1.0, ge=0, description="0: greedy.")
@@ -514,16 +524,29 @@ def _misfits_of_streaming(stage: str, parts: Mapping[str, Any]) -> list[tuple[st
 
 
 def _misfits_of_vllm(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (key, message) for what does not go with `rollout.engine: vllm`."""
-    if "rollout" not in parts or parts["rollout"].engine != "vllm":
+    """Return (key, message) for what does not go with `rollout.engine: vllm` or `vllm-server`."""
+    if "rollout" not in parts:
         return []
     wrong: list[tuple[str, str]] = []
-    if stage != "eval":
-        message = f"vllm samples in eval recipes alone: in {stage}, `signal` and `sample` leave it out (transformers)"
+    rollout, server = parts["rollout"], parts["rollout"].engine == "vllm-server"
+    gpu_memory = Rollout.model_fields["gpu_memory"].default
+    if rollout.gpu_memory != gpu_memory and (stage, rollout.engine) != ("rlvr", "vllm"):
+        wrong.append(("rollout.gpu_memory", "is what `rollout.engine: vllm` takes in rlvr: leave it out"))
+    if server and not rollout.url:
+        wrong.append(("rollout.url", "missing: say where the server is, e.g. `url: http://127.0.0.1:8000`"))
+    elif rollout.url and not server:
+        wrong.append(("rollout.url", "is where `rollout.engine: vllm-server` is: leave one out, or add the other"))
+    elif rollout.url and not re.fullmatch(r"https?://[^/?#@]+", rollout.url.rstrip("/")):
+        wrong.append(("rollout.url", "write it as http://127.0.0.1:8000, without a path"))
+    if rollout.engine not in ("vllm", "vllm-server"):
+        return wrong
+    stages = ("rlvr",) if server else ("eval", "rlvr")
+    if stage not in stages:
+        message = f"{rollout.engine} samples in {' and '.join(stages)}: in {stage} leave it out (transformers)"
         wrong.append(("rollout.engine", message))
-    if 0 < parts["rollout"].temperature < 0.01:
+    if 0 < rollout.temperature < 0.01:
         wrong.append(("rollout.temperature", "vllm takes 0 (greedy), or 0.01 and more"))
-    if "model" in parts and parts["model"].attention != "auto":
+    if stage == "eval" and "model" in parts and parts["model"].attention != "auto":
         wrong.append(("model.attention", "vllm chooses its attention itself: leave it out"))
     if "model" in parts and parts["model"].load_in_4bit:
         wrong.append(("model.load_in_4bit", "is not for vllm: use `rollout.engine: transformers`"))

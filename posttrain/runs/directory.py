@@ -5,6 +5,7 @@ inputs.json     digests of recipe, data and parent: what makes two runs the same
 metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
 looks.jsonl     rlvr: what was seen of each problem, and when
+policy/         rlvr with a vLLM server: the weights that it read last
 checkpoints/    what an interrupted run resumes from
 final/          the finished checkpoint
 run.json        written last, atomically; without it the run is unfinished
@@ -33,6 +34,7 @@ from posttrain.recipe.yaml_lines import dotted
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, CHECKPOINTS, FINAL, ADAPTER, LINEAGE = "samples", "checkpoints", "final", "adapter", "lineage.json"
+POLICY = "policy"
 
 State = Literal["new", "resume", "finished"]
 
@@ -120,7 +122,7 @@ def open_run(
     return "new"
 
 
-_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS}
+_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY}
 
 
 def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import PreTrainedModel
 
+    from posttrain.engines.policy import Policy
+    from posttrain.engines.vllm_server import Server
     from posttrain.model.resolve import Parent
 
 
@@ -41,6 +43,7 @@ class Job:
     prompts: list[Prompt]
     train_problems: list[Problem]
     graders: list[Grader]
+    policy: Policy | Server | None  # what samples, where the model does not do it itself
 
     @property
     def eval_dataset(self) -> Dataset | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt, Sampling, sampling_of
-from posttrain.engines.transformers import engine
 from posttrain.evals.held_out import in_order, sample_and_grade
 from posttrain.evals.kept import write_samples
 from posttrain.evals.summary import Graded, check_errors, summarize
 from posttrain.graders import part_names
 from posttrain.runs import directory
 from posttrain.stages.job import Job
+from posttrain.stages.sampler import sampler
 
 MAX_NEW_TOKENS = 512
 
@@ -65,29 +64,15 @@ def sampled(
     from posttrain.stages.watch import ProgressLine
 
     rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
-    with generating(trainer) as model:
+    with sampler(trainer, job) as sample:
         shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
         mine, asked = problems[rank::world], prompts[rank::world]
         advance = shown.looking(len(asked) * sampling.samples) if shown else None
-        graded = in_order(sample_and_grade(engine(model, job.tokenizer), mine, asked, job.graders, sampling), advance)
+        graded = in_order(sample_and_grade(sample, mine, asked, job.graders, sampling), advance)
     everyone = everyones(trainer, graded)
     # All ranks at once: one that left alone would leave the others waiting.
     check_errors(everyone, job.recipe.rollout.max_grader_errors)
     return everyone
-
-
-@contextmanager
-def generating(trainer: Any) -> Iterator[Any]:
-    """Give the trainer's model as an engine can sample from it, whole in every rank."""
-    from trl.models import unwrap_model_for_generation
-
-    with unwrap_model_for_generation(
-        trainer.model_wrapped,
-        trainer.accelerator,
-        gather_deepspeed3_params=True,  # ranks decode different numbers of steps
-        gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
-    ) as model:
-        yield model
 
 
 def everyones(trainer: Any, rows: list[T]) -> list[T]:

@@ -27,6 +27,7 @@ from posttrain.runs.metrics import dev_rows, forget_after, read_rows
 from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
+from posttrain.stages.sampler import policy_of
 from posttrain.stages.terminal import quiet, say
 
 _TRAINER = {"sft": "sft_trainer", "dpo": "dpo_trainer", "kto": "kto_trainer", "rlvr": "grpo_trainer"}
@@ -101,13 +102,14 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
     say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    model = load_model(parent, recipe.model, tokenizer)
     return Job(
         recipe=recipe,
         run=run,
         parent=parent,
         arguments=arguments,
         tokenizer=tokenizer,
-        model=load_model(parent, recipe.model, tokenizer),
+        model=model,
         peft_config=make_lora(recipe.model.lora) if recipe.model.lora else None,
         train_dataset=train,
         dev_dataset=dev,
@@ -115,6 +117,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
         prompts=prompts,
         train_problems=train_problems,
         graders=build_all(recipe.graders, run),
+        policy=policy_of(recipe, run, model, tokenizer, train, prompts),
     )
 
 

@@ -63,14 +63,44 @@ def test_without_vllm_eval_says_how_to_install_it(tmp_path: Path) -> None:
     assert 'pip install "posttrain[vllm]"' in str(refused.value.fix)
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo", "kto", "rlvr"])
-def test_training_recipes_do_not_take_it(stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "rollout", "wrong"),
+    [
+        ("rlvr", {"engine": "vllm", "gpu_memory": 0.5}, {}),
+        ("rlvr", {"engine": "vllm-server", "url": "http://127.0.0.1:8000/"}, {}),
+        ("sft", {"engine": "vllm"}, {"engine": "vllm samples in eval and rlvr: in sft leave it out (transformers)"}),
+        (
+            "eval",
+            {"engine": "vllm-server", "url": "http://127.0.0.1:8000"},
+            {"engine": "vllm-server samples in rlvr: in eval leave it out (transformers)"},
+        ),
+        (
+            "rlvr",
+            {"engine": "vllm-server"},
+            {"url": "missing: say where the server is, e.g. `url: http://127.0.0.1:8000`"},
+        ),
+        (
+            "rlvr",
+            {"engine": "vllm-server", "url": "http://127.0.0.1:8000/v1"},
+            {"url": "write it as http://127.0.0.1:8000, without a path"},
+        ),
+        (
+            "rlvr",
+            {"url": "http://127.0.0.1:8000"},
+            {"url": "is where `rollout.engine: vllm-server` is: leave one out, or add the other"},
+        ),
+        (
+            "eval",
+            {"engine": "vllm", "gpu_memory": 0.5},
+            {"gpu_memory": "is what `rollout.engine: vllm` takes in rlvr: leave it out"},
+        ),
+    ],
+)
+def test_each_stage_takes_its_engines(stage: str, rollout: dict[str, Any], wrong: dict[str, str]) -> None:
     from posttrain.recipe.schema import Rollout
 
-    assert dict(misfits({"stage": stage, "rollout": Rollout(engine="vllm")})) == {
-        "rollout.engine": f"vllm samples in eval recipes alone: in {stage}, `signal` and `sample` leave it out "
-        "(transformers)"
-    }
+    found = dict(misfits({"stage": stage, "rollout": Rollout(**rollout)}))
+    assert found == {f"rollout.{key}": message for key, message in wrong.items()}
 
 
 def test_settings_that_vllm_cannot_follow_are_refused() -> None:

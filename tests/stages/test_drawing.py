@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from posttrain.errors import UserError
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
 from posttrain.stages.arguments import check_batches, train_settings
-from posttrain.stages.drawing import why_trl
+from posttrain.stages.drawing import engine_line, why_trl
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart"
 
@@ -63,3 +64,47 @@ def test_problems_are_chosen_only_where_our_engine_draws(choosing: str) -> None:
 def test_what_cannot_be_chosen_is_refused(stage: str, override: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         recipe(override, stage=stage)
+
+
+SERVER = ("rollout.engine=vllm-server", "rollout.url=http://127.0.0.1:8000")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where", "message"),
+    [
+        (("train.top_k=5",), "rollout.engine", "TRL would draw: train.top_k"),
+        (
+            ("train.per_device_train_batch_size=4",),
+            "rollout.engine",
+            "4 completions a process are not whole groups of 8",
+        ),
+        (("train.temperature=0.7", "train.top_p=0.9"), "train.top_p", "the trainer needs those in between"),
+        (("train.temperature=0.001",), "train.temperature", "vllm takes 0.01 and more"),
+    ],
+)
+def test_what_vllm_cannot_draw_is_refused(overrides: tuple[str, ...], where: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        check_batches(recipe(*SERVER, "train.num_generations=8", *overrides), 2)
+    assert error.value.where == where
+
+
+@pytest.mark.parametrize("override", ["train.temperature=0.7", "train.top_p=0.9", "rollout.dynamic_sampling=true"])
+def test_a_server_draws_without_vllm_here(override: str) -> None:
+    check_batches(recipe(*SERVER, override), 2)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
+def test_vllm_in_this_process_must_be_installed() -> None:
+    with pytest.raises(UserError, match="needs the package vllm") as error:
+        check_batches(recipe("rollout.engine=vllm"), 1)
+    assert error.value.where == "rollout.engine"
+
+
+def test_a_run_says_who_draws_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_line(recipe(*SERVER)).startswith("rollouts: the vllm server http://127.0.0.1:8000")
+    assert engine_line(recipe("rollout.engine=vllm")).startswith("rollouts: vllm, in this process")
+    for engine, installed, why in (("auto", True, True), ("auto", False, False), ("transformers", True, False)):
+        monkeypatch.setattr("posttrain.stages.drawing.find_spec", lambda _, found=installed: found or None)
+        line = engine_line(recipe(f"rollout.engine={engine}"))
+        assert line.startswith("rollouts: transformers, in this process")
+        assert ("it takes memory beside the trainer" in line) == why

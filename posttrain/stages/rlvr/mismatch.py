@@ -10,17 +10,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from posttrain.errors import UserError
 
-def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any) -> None:
-    """Log the mean and largest absolute difference over the batch's tokens, under TRL's names, of all ranks."""
+ANOTHER_MODEL = 1.0
+"""Nats a token, in the mean. Kernels in bfloat16 differ by hundredths; an engine whose weights are not the trainer's,
+by several."""
+
+
+def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any, *, limit: float | None = None) -> None:
+    """Log the mean and largest absolute difference over the batch's tokens, under TRL's names, of all ranks.
+
+    Raises UserError, in all ranks, where the mean is above the `limit`.
+    """
     mask = batch["completion_mask"].bool()
     difference = (logps - batch["sampling_per_token_logps"]).abs()[mask]
     if not difference.numel():
         difference = logps.new_zeros(1)
     gathered = trainer.accelerator.gather
     metrics = trainer._metrics["train"]
-    metrics["sampling/sampling_logp_difference/mean"].append(gathered(difference.mean()).mean().item())
+    mean = gathered(difference.mean()).mean().item()
+    metrics["sampling/sampling_logp_difference/mean"].append(mean)
     metrics["sampling/sampling_logp_difference/max"].append(gathered(difference.max()).max().item())
+    if limit is not None and mean > limit:
+        raise UserError(
+            f"the engine's log-probabilities are {mean:.2f} nats a token from the trainer's: it runs another model",
+            where="rollout.engine",
+            fix="use transformers",
+        )
 
 
 def with_sampler_as_old(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from posttrain.engines.sampling import Sampling, training_sampling
-from posttrain.engines.transformers import engine
+from posttrain.engines.sampling import Engine, Sampling, training_sampling
 from posttrain.evals.held_out import in_order, prompts_of, sample_and_grade
 from posttrain.evals.summary import Graded
 from posttrain.stages.arguments import train_settings
 from posttrain.stages.job import Job
-from posttrain.stages.look import everyones, generating
+from posttrain.stages.look import everyones
 from posttrain.stages.rlvr.fill import Ask, Filled, fill
 from posttrain.stages.rlvr.problems import Look, Problems, append_looks, look_at, read_looks, write_looks
+from posttrain.stages.sampler import sampler
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Rollouts:
         first = trainer.accelerator.process_index * len(indices)
         here = range(first, first + len(indices))
         groups: dict[int, Graded] = {}
-        with generating(trainer) as model:
+        with sampler(trainer, job) as sample:
 
             def draw(asked: Mapping[int, Ask]) -> dict[int, Look]:
                 mine = [asked[place] for place in sorted(asked) if place in here]
-                found = self._graded(model, [ask.index for ask in mine], step) if mine else []
+                found = self._graded(sample, [ask.index for ask in mine], step) if mine else []
                 groups.update(zip((ask.index for ask in mine), found, strict=True))
                 masked = job.arguments.mask_truncated_completions
                 looks = [
@@ -84,11 +84,10 @@ class Rollouts:
             "grade": [grade for _, _, grade in rows],
         }
 
-    def _graded(self, model: Any, indices: Sequence[int], step: int) -> list[Graded]:
+    def _graded(self, sample: Engine, indices: Sequence[int], step: int) -> list[Graded]:
         job = self._job
         problems = [job.train_problems[index] for index in indices]
         prompts = prompts_of(problems, job.train_dataset.select(indices)["prompt_ids"])
-        sample = engine(model, job.tokenizer)
         return in_order(sample_and_grade(sample, problems, prompts, job.graders, self._sampling(step)))
 
     def _sampling(self, step: int) -> Sampling:

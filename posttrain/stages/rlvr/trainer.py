@@ -8,11 +8,11 @@ from typing import Any
 from posttrain.data.records import Problem
 from posttrain.errors import UserError
 from posttrain.stages.arguments import train_settings
-from posttrain.stages.drawing import why_trl
+from posttrain.stages.drawing import engine_line, why_trl
 from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
-from posttrain.stages.rlvr.mismatch import log_difference, with_sampler_as_old
+from posttrain.stages.rlvr.mismatch import ANOTHER_MODEL, log_difference, with_sampler_as_old
 from posttrain.stages.rlvr.rewards import keeper, reward_of
 from posttrain.stages.rlvr.rollouts import Drawn, Rollouts
 from posttrain.stages.rlvr.signal import signal_gate
@@ -46,6 +46,7 @@ def make_trainer(job: Job) -> Any:
     args, size = job.arguments, job.arguments.num_generations
     by_trl = why_trl(train_settings(job.recipe), args.per_device_train_batch_size * args.steps_per_generation)
     rollouts, keep = Rollouts(job), keeper(job)
+    furthest = ANOTHER_MODEL if job.policy else None  # an engine with weights of its own may have the wrong ones
 
     class Trainer(looking(job), GRPOTrainer):  # type: ignore[misc]  # a mixin made for this job
         """GRPOTrainer whose held-out look is pass@1 and pass@k by the recipe's graders, not a loss; whose completions
@@ -64,7 +65,7 @@ def make_trainer(job: Job) -> Any:
                 if not look.varied:
                     batch["advantages"][i * size : (i + 1) * size] = 0  # TRL leaves a rounding error, made larger
             if "old_per_token_logps" in batch:
-                log_difference(self, batch, batch["old_per_token_logps"])
+                log_difference(self, batch, batch["old_per_token_logps"], limit=furthest)
             return with_sampler_as_old(self, batch)
 
         def _get_per_token_logps_and_entropies(self, *args, **kwargs):
@@ -76,7 +77,7 @@ def make_trainer(job: Job) -> Any:
             kept, part = (inputs, 1.0) if all_rows else self._moving(inputs)
             loss = super()._compute_loss(model, kept) * part
             if "sampling_per_token_logps" in kept and not off_policy:
-                log_difference(self, kept, self._last_logps)
+                log_difference(self, kept, self._last_logps, limit=furthest)
             return loss
 
         def _moving(self, inputs):
@@ -102,7 +103,7 @@ def make_trainer(job: Job) -> Any:
     all_rows = why_all_rows(trainer)
     # As TRL has it: weights move between a completion's first use and its last.
     off_policy = args.gradient_accumulation_steps % (args.steps_per_generation * args.num_iterations) != 0
-    say(f"rollouts: TRL's generate: {by_trl}" if by_trl else "rollouts: transformers, in this process")
+    say(f"rollouts: TRL's generate: {by_trl}" if by_trl else engine_line(job.recipe))
     if all_rows:
         say(f"groups with equal rewards cost as much as others: {all_rows}")
     trainer.add_callback(signal_gate(trainer, job))
