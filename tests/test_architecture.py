@@ -16,6 +16,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "deepspeed", "accel
 LAYERS = (
     "errors",
     "cores",
+    "main_memory",
     "progress",
     "importing",
     "endpoint",

@@ -6,14 +6,16 @@ which for 16 rows costs as much as the product. A packed copy takes as much memo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 from torch.nn.functional import linear
+
+from posttrain.main_memory import main_memory
 
 _ROWS = 128  # that the order is chosen for; it is as good for 1 and for 2,048
 _PACKED_DTYPES = (torch.float32, torch.bfloat16)
@@ -27,7 +29,8 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and _can_pack(module)]
     needed = sum(layer.weight.nbytes for layer in layers)
-    if 2 * needed > psutil.virtual_memory().available:  # what is left over is for the cache
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if 2 * needed * ranks_here > main_memory()[0]:  # what is left over is for the cache
         layers = []
     for layer in layers:
         vars(layer)["forward"] = _forward(layer)  # before the class's own

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from posttrain.forward.layout import Block, Layout
@@ -36,6 +36,9 @@ def rows_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     if unknown := {name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None}:
         raise NotImplementedError(f"attention with {', '.join(sorted(unknown))}")
+    config = getattr(module, "config", None)
+    if sliding_window is None and getattr(config, "sliding_window", None) and _slides(module, config):
+        raise NotImplementedError("a window that is in the mask alone")
     flat_query, flat_key, flat_value = (states[0].transpose(0, 1) for states in (query, key, value))
     outputs = [
         _attend(block, flat_query, flat_key, flat_value, dropout, scaling, sliding_window) for block in layout.blocks
@@ -56,18 +59,31 @@ def _attend(
     if window is not None and window >= block.keys.shape[1]:
         window = None
     causal = block.causal and window is None
+    keys, values = _taken(key, block.keys), _taken(value, block.keys)
+    grouped = keys.shape[1] != query.shape[1]
+    if grouped and not causal and query.is_cuda:  # there a mask with grouped heads has no kernel of its own
+        groups = query.shape[1] // keys.shape[1]
+        keys, values, grouped = repeat_kv(keys, groups), repeat_kv(values, groups), False
     output = scaled_dot_product_attention(
         _taken(query, block.queries),
-        _taken(key, block.keys),
-        _taken(value, block.keys),
+        keys,
+        values,
         attn_mask=None if causal else block.mask(window, query.dtype),
         dropout_p=dropout,
         scale=scaling,
         is_causal=causal,  # padding is on the right, where no token looks
-        enable_gqa=key.shape[1] != query.shape[1],
+        enable_gqa=grouped,
     )
     output = output.transpose(1, 2).flatten(0, 1)
     return output if block.real is None else output.index_select(0, block.real)
+
+
+def _slides(module: torch.nn.Module, config: Any) -> bool:
+    """Whether a layer of a model with a window has one, as far as the configuration tells."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None or getattr(module, "layer_idx", None) is None:
+        return getattr(config, "use_sliding_window", True)
+    return bool(kinds[module.layer_idx] == "sliding_attention")
 
 
 def _taken(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

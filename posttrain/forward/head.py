@@ -12,9 +12,9 @@ import torch
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
-_TOKENS = 128  # of one piece of logits: they fit a processor's cache, and there are enough of them for its products
+from posttrain.forward.pieces import MOST_KEPT, PIECE
+
 _VOCABULARY = 32_768  # columns of one tile of TRL's, on a GPU
-_KEPT = 512 * 2**20  # bytes of probabilities that are kept for the backward pass rather than computed again
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ class _LogProbs(torch.autograd.Function):
         found = {name: torch.empty(count) for name in ("log_probs", *wanted) if name != "is_top1"}
         if "is_top1" in wanted:
             found["is_top1"] = torch.empty(count, dtype=torch.bool)
-        keep = any(ctx.needs_input_grad[:2]) and count * len(weight) * 4 <= _KEPT
+        keep = any(ctx.needs_input_grad[:2]) and count * len(weight) * 4 <= MOST_KEPT
         probabilities = []
         log_z = torch.empty(count)
-        for start in range(0, count, _TOKENS):
-            here = slice(start, start + _TOKENS)
+        for start in range(0, count, PIECE):
+            here = slice(start, start + PIECE)
             logits = _logits(inputs[here], projection, scale)
             log_z[here] = _describe(logits, targets[here], {name: values[here] for name, values in found.items()})
             if keep:
@@ -114,8 +114,8 @@ class _LogProbs(torch.autograd.Function):
             projection = weight.to(ctx.dtype)
             grad_hidden = torch.empty(hidden.shape) if ctx.needs_input_grad[0] else None
             grad_weight = torch.zeros(weight.shape) if ctx.needs_input_grad[1] else None
-            for number, start in enumerate(range(0, len(targets), _TOKENS)):
-                here = slice(start, start + _TOKENS)
+            for number, start in enumerate(range(0, len(targets), PIECE)):
+                here = slice(start, start + PIECE)
                 if ctx.probabilities:
                     p = ctx.probabilities[number]
                     ctx.probabilities[number] = None
@@ -131,14 +131,13 @@ class _LogProbs(torch.autograd.Function):
                     p.zero_()
                 if grad_entropy is not None:
                     p.sub_(bonus)
-                gradient = p.mul_(ctx.scale).to(ctx.dtype) if ctx.scale != 1 else p.to(ctx.dtype)
+                if ctx.scale != 1:
+                    p.mul_(ctx.scale)
                 if grad_hidden is not None:
-                    grad_hidden[here] = gradient @ projection
+                    grad_hidden[here] = p.to(ctx.dtype) @ projection
                 if grad_weight is not None:
-                    if grad_weight.dtype == ctx.dtype:
-                        grad_weight.addmm_(gradient.t(), inputs[here])
-                    else:
-                        grad_weight += gradient.t() @ inputs[here]
+                    # In float32 also under autocast: sums of pieces rounded to bfloat16 would be biased.
+                    grad_weight.addmm_(p.t(), hidden[here].float())
         ctx.probabilities = []
         return (
             None if grad_hidden is None else grad_hidden.to(hidden.dtype),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ def compute_flat(model: Any) -> Flat:
     register()
     model.set_attn_implementation(NAME)
     flat = Flat()
-    model.forward = types.MethodType(_forward(model.forward, flat), model)
+    signature = functools.wraps(type(model).forward)  # as TRL keeps it: `generate` reads what a model takes
+    model.forward = types.MethodType(signature(_forward(model.forward, flat)), model)
     return flat
 
 
@@ -43,6 +45,8 @@ def why_not_flat(model: Any) -> str | None:
         return f"its attention is {model.config._attn_implementation}, not sdpa"
     if getattr(config, "output_router_logits", False):
         return "its loss balances the load of experts over all tokens of a batch"
+    if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
+        return "its attention goes by chunks of positions"
     return None
 
 

@@ -60,6 +60,8 @@ def join_ranks() -> None:
     ranked = "RANK" in os.environ
     if ranked:
         ranks_here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")
+        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
+            del os.environ["OMP_NUM_THREADS"]  # torchrun's, where nobody has said
         os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(int(ranks_here))))
     import_all("torch")
     import torch

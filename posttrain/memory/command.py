@@ -62,6 +62,12 @@ def find(path: Path, overrides: Sequence[str], model: str | None) -> Told:
         raise UserError(
             "eval trains nothing", where="--find-batch", fix="rollout.batch_size is what it decodes together"
         )
+    if recipe.stage == "rlvr":
+        raise UserError(
+            "rlvr's batch is not tried: what it holds depends on what is drawn",
+            where="--find-batch",
+            fix="the estimate, without --find-batch, takes the longest completions",
+        )
     if ranks_of(recipe)[0] > 1 or launch.zero:
         fix = "--set launch.processes=1 --set launch.zero=0 --set 'launch.offload=[]' tries one process"
         raise UserError("micro-batches are tried in one process, without ZeRO", where="--find-batch", fix=fix)

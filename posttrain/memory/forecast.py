@@ -36,10 +36,15 @@ def forecast(recipe: Recipe, parent: Parent, longest: Longest, *, on_gpu: bool) 
     from posttrain.memory.blueprint import blueprint_of
     from posttrain.memory.estimate import estimate
 
-    ranks, here = ranks_of(recipe)
-    work = work_of(recipe, longest, on_gpu=on_gpu, ranks=ranks, ranks_here=here)
+    work = work_of(recipe, longest, on_gpu=on_gpu, ranks=ranks_of(recipe)[0])
     blueprint = blueprint_of(parent, recipe.model, work.weights, trained=bool(work.rows))
-    return Forecast(recipe, work, blueprint.parameters, blueprint.trained_parameters, estimate(work, blueprint))
+    try:
+        found = estimate(work, blueprint)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a strange model raises on tensors without data
+        raise UserError(f"its layers cannot be gone through without weights ({error})", where="model.path") from error
+    return Forecast(recipe, work, blueprint.parameters, blueprint.trained_parameters, found)
 
 
 def longest_of(train: Any, recipe: Recipe, prompts: Sequence[int]) -> Longest:
@@ -55,10 +60,11 @@ def longest_of(train: Any, recipe: Recipe, prompts: Sequence[int]) -> Longest:
     if recipe.stage == "eval":
         return Longest(0, most, problems)
     if recipe.stage == "rlvr":
-        return Longest(max(map(len, train["prompt_ids"])), most, problems)
+        return Longest(max(map(len, train["prompt_ids"])), most, problems, len(train))
     limit = train_settings(recipe)["max_length"]
     row = limit if recipe.data.streaming else int(row_lengths(train).max())
-    return Longest(min(row, limit) if limit else row, most, problems)
+    rows = 0 if recipe.data.streaming else len(train)
+    return Longest(min(row, limit) if limit else row, most, problems, rows)
 
 
 def longest_in(recipe: Recipe, parent: Parent, place: Callable[[str], str]) -> Longest:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from posttrain.forward.pieces import MOST_KEPT, PIECE
 from posttrain.memory.blueprint import Blueprint
 from posttrain.memory.work import Work
 
 _TILE = (4096, 32_768)  # positions and columns, as TRL has them; the softmax and its gradient are worked out in place
-_KEPT = 512 * 2**20  # bytes of probabilities in float32, on a CPU
-_PIECE = 128 * 3 * 4  # bytes a column: logits of so many positions, with what is worked out of them in float32
+_TENSORS = 3  # of a piece's size in float32: its logits and what is worked out of them
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def head_of(blueprint: Blueprint, work: Work) -> Head:
     if work.on_gpu:
         tile = min(positions, _TILE[0]) * min(vocabulary, _TILE[1]) * work.compute.itemsize
     else:
-        tile = min(positions * vocabulary * 4, _KEPT) + vocabulary * _PIECE
+        tile = min(positions * vocabulary * 4, MOST_KEPT) + min(positions, PIECE) * vocabulary * 4 * _TENSORS
     hidden = positions * width * (4 + work.compute.itemsize)
     if not blueprint.head.requires_grad:
         return Head(tile + hidden, 0)

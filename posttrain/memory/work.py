@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from posttrain.evals.compare import MAX_NEW_TOKENS
 from posttrain.memory.optimizer import DEFAULT
 from posttrain.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     import torch
-
-LOOK_TOKENS = 512  # of a completion in a look or an eval whose recipe does not say
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Work:
 
     `rows` sequences of at most `width` tokens go through one pass of training (0: nothing is trained); `sampled` of
     `sampled_width` tokens are decoded together (0: none). `accumulates`: gradients stand while a pass begins.
-    `copied_reference`: a second copy of the weights. `ranks` are all processes, `ranks_here` those of this machine.
+    `copied_reference`: a second copy of the weights. `ranks` are all processes.
     """
 
     rows: int
@@ -37,7 +36,6 @@ class Work:
     on_gpu: bool
     copied_reference: bool = False
     ranks: int = 1
-    ranks_here: int = 1
     zero: int = 0
     offload: tuple[str, ...] = ()
 
@@ -52,14 +50,15 @@ class Work:
 @dataclass(frozen=True)
 class Longest:
     """The most tokens of a training row (of rlvr: of a prompt) and of a held-out problem's prompt, and how many
-    problems there are."""
+    problems and training rows there are (0 rows: not known)."""
 
     row: int
     prompt: int = 0
     problems: int = 0
+    rows: int = 0
 
 
-def work_of(recipe: Recipe, longest: Longest, *, on_gpu: bool, ranks: int = 1, ranks_here: int | None = None) -> Work:
+def work_of(recipe: Recipe, longest: Longest, *, on_gpu: bool, ranks: int = 1) -> Work:
     """Return what one device holds for `recipe`, defaults filled in as a run fills them in."""
     import torch
 
@@ -84,9 +83,8 @@ def work_of(recipe: Recipe, longest: Longest, *, on_gpu: bool, ranks: int = 1, r
         weights=weights,
         compute=compute,
         on_gpu=on_gpu,
-        copied_reference=_copies_reference(recipe, settings),
+        copied_reference=_copies_reference(recipe, settings, longest.rows, ranks),
         ranks=ranks,
-        ranks_here=ranks if ranks_here is None else ranks_here,
         zero=recipe.launch.zero,
         offload=tuple(recipe.launch.offload),
     )
@@ -124,7 +122,7 @@ def _sampled(recipe: Recipe, settings: dict[str, Any], longest: Longest) -> tupl
     found = [(0, 0)]
     if longest.problems:
         drawn = recipe.eval.samples if rollout.temperature > 0 else 1
-        new = rollout.max_new_tokens or settings.get("max_completion_length") or LOOK_TOKENS
+        new = rollout.max_new_tokens or settings.get("max_completion_length") or MAX_NEW_TOKENS
         found.append((min(rollout.batch_size, longest.problems * drawn), longest.prompt + new))
     if recipe.stage == "rlvr":
         rounds = settings.get("steps_per_generation") or settings["gradient_accumulation_steps"]
@@ -134,14 +132,19 @@ def _sampled(recipe: Recipe, settings: dict[str, Any], longest: Longest) -> tupl
     return max(found, key=_product)
 
 
-def _copies_reference(recipe: Recipe, settings: dict[str, Any]) -> bool:
+def _copies_reference(recipe: Recipe, settings: dict[str, Any], rows: int, ranks: int) -> bool:
     """Whether a second model stands beside the one that is trained: with adapters the reference is the model without
-    them, and log-probabilities that are computed beforehand need none."""
+    them, and log-probabilities that are computed beforehand, in a run that reads its `rows`, need none."""
     if recipe.model.lora or recipe.stage not in ("dpo", "kto", "rlvr"):
         return False
     if recipe.stage == "rlvr":
         return bool(settings.get("beta"))
-    return not settings.get("precompute_ref_log_probs", not settings.get("sync_ref_model"))
+    asked = settings.get("precompute_ref_log_probs")
+    if asked is not None:
+        return not asked
+    step = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * ranks
+    stops_early = 0 < settings.get("max_steps", 0) * step < rows
+    return bool(settings.get("sync_ref_model")) or stops_early
 
 
 def _product(pair: Sequence[int]) -> int:

@@ -21,7 +21,7 @@ def train_flat(trainer: Any, job: Job) -> None:
     Says so where it cannot be. ``model.attention: sdpa`` asks for TRL's own way. Under DeepSpeed, which places the
     weights when training starts, the trial comes before the first step, and until then batches are computed padded.
     """
-    from posttrain.forward.rows import compute_flat, why_not_flat
+    from posttrain.forward.rows import why_not_flat
 
     if job.recipe.model.attention != "auto":
         return
@@ -29,7 +29,7 @@ def train_flat(trainer: Any, job: Job) -> None:
     if why := next(filter(None, map(why_not_flat, models)), None):
         say(f"computed with padding: {why}")
         return
-    switches = [compute_flat(model) for model in models]
+    switches = [_installed(trainer, model) for model in models]
     if trainer.is_deepspeed_enabled:
         _turn(switches, on=False)
         trainer.add_callback(_trial(trainer, switches))
@@ -38,7 +38,22 @@ def train_flat(trainer: Any, job: Job) -> None:
 
 
 def _plain(model: Any) -> Any:
+    """Return the model that DeepSpeed's engine or an adapter holds."""
+    model = getattr(model, "module", model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _installed(trainer: Any, model: Any) -> Any:
+    """Have a model compute flat; return its switch. A reference has its autocast around its forward already."""
+    from posttrain.forward.rows import compute_flat
+
+    under_autocast = "_original_forward" in vars(model)
+    if under_autocast:
+        model.forward = model._original_forward
+    flat = compute_flat(model)
+    if under_autocast:
+        trainer.accelerator.prepare_model(model, evaluation_mode=True)
+    return flat
 
 
 def _trial(trainer: Any, switches: list[Any]) -> Any:
@@ -74,7 +89,9 @@ def _try(trainer: Any, model: Any, switches: list[Any]) -> None:
             differences = (log_probs(flat=False) - log_probs(flat=True)).abs()[batch["labels"][:, 1:] != -100]
             difference = (differences.mean() if half else differences.max()).item()
             why = f"laid out flat, the model's log-probabilities differ by {difference:.2g}"
-        except (TypeError, NotImplementedError) as error:  # a model without the keyword, or with another attention
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever a model of another make raises: padded, it can be trained
             difference, why = float("inf"), f"the model does not take rows laid out flat ({error})"
     if not difference <= (_HALF if half else _SINGLE):
         _turn(switches, on=False)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt, Sampling, sampling_of
+from posttrain.evals.compare import MAX_NEW_TOKENS
 from posttrain.evals.held_out import in_order, sample_and_grade
 from posttrain.evals.kept import write_samples
 from posttrain.evals.summary import Graded, check_errors, summarize
@@ -14,8 +15,6 @@ from posttrain.graders import part_names
 from posttrain.runs import directory
 from posttrain.stages.job import Job
 from posttrain.stages.sampler import sampler
-
-MAX_NEW_TOKENS = 512
 
 T = TypeVar("T")
 

@@ -55,9 +55,7 @@ def test_gradients_are_the_layers_own(model) -> None:
 
 
 def test_where_memory_is_short_nothing_is_packed(model, monkeypatch) -> None:
-    class Full:
-        available = 10_000  # bytes; the two layers have 33,792
-
-    monkeypatch.setattr("posttrain.engines.packed.psutil.virtual_memory", Full)
+    # bytes; the two layers have 33,792
+    monkeypatch.setattr("posttrain.engines.packed.main_memory", lambda: (10_000, 20_000))
     with packed_linears(model):
         assert not any("forward" in vars(layer) for layer in model)

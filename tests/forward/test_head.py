@@ -37,8 +37,8 @@ def spelled_out(head: Head, weight: Any, hidden: Any, targets: Any) -> dict[str,
 @pytest.mark.parametrize("kept", [2**30, 0], ids=["kept", "computed-again"])
 @pytest.mark.parametrize("head", [make_head(), make_head(0.7), make_head(1.3, 0.25), make_head(softcap=5.0)])
 def test_figures_and_gradients(head: Head, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEPT", kept)
-    monkeypatch.setattr(module, "_TOKENS", 16)  # 50 positions: several pieces, the last one short
+    monkeypatch.setattr(module, "MOST_KEPT", kept)
+    monkeypatch.setattr(module, "PIECE", 16)  # 50 positions: several pieces, the last one short
     draw = torch.Generator().manual_seed(0)
     lm_head = torch.nn.Linear(24, 90, bias=False)
     other = copy.deepcopy(lm_head)

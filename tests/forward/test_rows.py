@@ -165,6 +165,34 @@ def test_other_calls_are_left_as_they_are() -> None:
     assert NAME not in model.config.to_json_string()
 
 
+def test_generate_still_knows_what_the_model_takes() -> None:
+    """A left-padded row of a model with learned positions draws what it drew before."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=90, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0)).eval()
+    ids = torch.tensor([[0, 0, 0, 5, 6, 7], [8, 9, 10, 11, 12, 13]])
+    settings = {"attention_mask": (ids != 0).long(), "max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+    before = model.generate(ids, **settings)
+    add_fused_lm_head(model)
+    compute_flat(model)
+    assert torch.equal(model.generate(ids, **settings), before)
+    assert model._supports_logits_to_keep()
+
+
+def test_a_window_in_the_mask_alone_is_refused() -> None:
+    """Phi-MoE's attention does not hand its window on, so that rows longer than it would see too much."""
+    from transformers import AutoModelForCausalLM, PhimoeConfig
+
+    sizes = {name: size for name, size in SIZES.items() if name != "head_dim"}
+    config = PhimoeConfig(**sizes, num_local_experts=2, num_experts_per_tok=1, sliding_window=16)
+    model = AutoModelForCausalLM.from_config(config)
+    add_fused_lm_head(model)
+    compute_flat(model)
+    with pytest.raises(NotImplementedError, match="in the mask alone"):
+        model(**batch("right"), fused_lm_head=True)
+
+
 def test_it_can_be_turned_off() -> None:
     model = make_model("llama")
     add_fused_lm_head(model)

@@ -11,11 +11,12 @@ import torch
 from transformers import LlamaConfig
 
 from posttrain.errors import UserError
+from posttrain.main_memory import group_limits, main_memory
 from posttrain.memory.attempt import anonymous_memory
 from posttrain.memory.before import say_memory
 from posttrain.memory.blueprint import draw_up
 from posttrain.memory.command import show
-from posttrain.memory.device import Device, group_limits, main_memory
+from posttrain.memory.device import Device
 from posttrain.memory.estimate import States, states_of
 from posttrain.memory.forecast import forecast, parse_size, with_keys
 from posttrain.memory.largest import Tried, search
@@ -83,6 +84,9 @@ def test_data_parallel_buckets_and_references() -> None:
     assert (states().buckets, states(ranks=2).buckets) == (0, 2 * P)
     assert states(stage="dpo").reference == 0  # computed beforehand
     assert states("train.sync_ref_model=true", stage="dpo", ranks=2).reference == 2 * P
+    early = work_of(recipe_of("dpo", "train.max_steps=1"), Longest(100, rows=1000), on_gpu=False)
+    assert early.copied_reference  # it ends before it has read its rows
+    assert not work_of(recipe_of("dpo", "train.max_steps=1"), Longest(100, rows=8), on_gpu=False).copied_reference
     assert states("train.precompute_ref_log_probs=false", stage="kto").reference == 2 * P
     assert states("model.lora={}", "train.precompute_ref_log_probs=false", stage="dpo").reference == 0
     assert (states(stage="rlvr").reference, states("train.beta=0.04", stage="rlvr").reference) == (0, 2 * P)

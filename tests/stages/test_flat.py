@@ -49,6 +49,23 @@ def test_sdpa_by_name_is_trls_own(make_job) -> None:
     assert trainer.model.config._attn_implementation == "sdpa"
 
 
+@pytest.mark.parametrize("stage", ["dpo", "rlvr"])
+def test_a_second_model_as_reference_is_flat_too_under_autocast(make_job, capfd, stage) -> None:
+    """accelerate has wrapped its forward by then; with the first weights both models say the same."""
+    import importlib
+
+    keys = {"dpo": ("train.precompute_ref_log_probs=false",), "rlvr": ("train.beta=0.1", "signal.problems=0")}
+    job, _ = make_job(stage, "data.train[0].limit=40", "train.max_steps=1", "model.dtype=auto", *keys[stage])
+    if not job.arguments.bf16:
+        pytest.skip("auto is bfloat16 only where the processor is fast at it")
+    trainer = importlib.import_module(f"posttrain.stages.{stage}").make_trainer(job)
+    assert trainer.ref_model.config._attn_implementation == NAME
+    trainer.train()
+    found = [row["kl" if stage == "rlvr" else "loss"] for row in trainer.state.log_history if "loss" in row]
+    assert found == [pytest.approx(0.0 if stage == "rlvr" else 0.6931, abs=2e-3)]
+    assert "padding" not in capfd.readouterr().err
+
+
 def test_final_is_saved_under_transformers_own_attention(make_job, tmp_path) -> None:
     trainer = trained(make_job)
     trainer.save_model(str(tmp_path / "saved"))

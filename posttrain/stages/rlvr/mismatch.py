@@ -41,7 +41,9 @@ def log_difference(trainer: Any, batch: Mapping[str, Any], logps: Any, *, limit:
 
 def with_sampler_as_old(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
     """Return the batch with the sampler's log-probabilities as the old ones where they differ by more than rounding:
-    in half precision."""
-    if trainer.args.bf16 or trainer.args.fp16:
+    in half precision. Not where a loss takes one ratio of a whole completion (GSPO, VESPO): their clipping is narrower
+    than what the differences of its tokens add up to."""
+    by_token = trainer.importance_sampling_level == "token" and trainer.loss_type != "vespo"
+    if by_token and (trainer.args.bf16 or trainer.args.fp16):
         return {**batch, "old_per_token_logps": batch["sampling_per_token_logps"]}
     return batch
