@@ -66,6 +66,18 @@ def test_lora_under_zero_3(posttrain, recipe, tmp_path: Path) -> None:
     assert train_losses(tmp_path / "runs/two-zero-3") == pytest.approx(train_losses(tmp_path / "runs/one"), abs=1e-4)
 
 
+def test_a_reference_that_is_asked_at_each_step(posttrain, recipe, tmp_path: Path) -> None:
+    """A second model, which under ZeRO is an engine of its own, says what it says in one process."""
+    for way in ("one", "two-zero-2"):
+        processes, zero = WAYS[way]
+        batch = {"max_steps": 2, "per_device_train_batch_size": 8 // processes, "learning_rate": 1e-3}
+        batch["precompute_ref_log_probs"] = False
+        done = posttrain("dpo", str(recipe("dpo", way, train=batch, launch={"processes": processes, "zero": zero})))
+        assert done.returncode == 0, done.stderr
+        assert "padding" not in done.stderr
+    assert train_losses(tmp_path / "runs/two-zero-2") == pytest.approx(train_losses(tmp_path / "runs/one"), abs=1e-4)
+
+
 def test_a_ranks_error_is_the_runs_error(posttrain, recipe, tmp_path: Path) -> None:
     """What only a rank can find comes back as its one message, not as a launcher's traceback."""
     template = tmp_path / "template.jinja"

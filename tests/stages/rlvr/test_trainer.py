@@ -151,3 +151,12 @@ def test_in_half_precision_the_old_policy_is_the_one_that_drew(make_job) -> None
         trainer._compute_loss(trainer.model, batch)
     difference = trainer._metrics["train"]["sampling/sampling_logp_difference/mean"][0]
     assert 1e-5 < difference < 0.05
+
+
+def test_a_ratio_of_whole_completions_is_to_the_trainers_own(make_job) -> None:
+    """GSPO clips it by less than what half precision adds up to over a completion."""
+    job, _ = make_job("rlvr", *SMALL, "model.dtype=bfloat16", "train.importance_sampling_level=sequence")
+    trainer = make_trainer(job)
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert "old_per_token_logps" not in batch
