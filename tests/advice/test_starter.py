@@ -39,6 +39,7 @@ def recipe_names(found: Advised) -> list[str]:
     return [path.stem for path in found.starter.files if path.suffix == ".yaml"]
 
 
+@pytest.mark.slow
 def test_the_quickstart_gets_the_whole_chain(tmp_path: Path) -> None:
     found = checked(tmp_path / "start", *map(str, sorted(ROWS.glob("*.jsonl"))))
     assert recipe_names(found) == ["eval", "sft", "dpo", "kto", "rlvr"]
@@ -111,6 +112,7 @@ def test_nothing_is_overwritten_without_force(tmp_path: Path) -> None:
     assert (tmp_path / "sft.yaml").read_text().startswith("# Imitate: 1,000 rows")
 
 
+@pytest.mark.slow
 def test_the_command_says_it_for_people_and_for_programs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "posttrain", "advise", str(ROWS / "sft.jsonl"), "--no-cost"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

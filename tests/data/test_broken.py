@@ -127,6 +127,7 @@ def write_recipe(folder: Path, stage: str, path: str) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_the_commands_say_one_message_and_exit_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_commands_say_one_message_and_exit_with_2(
             assert place in said.err, (command, case.name, said.err)
 
 
+@pytest.mark.slow
 def test_the_program_itself_prints_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b'{"prompt": "q", "completion": "a"}\n{"prompt": "\\ud800"}\n')
     recipe = write_recipe(tmp_path, "sft", "rows.jsonl")

@@ -168,6 +168,7 @@ def test_an_answer_without_an_end_is_refused_in_every_stage(make_tokenizer: Call
             tokenize(records, tokenizer, max_length=None)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_real_tool_calls_are_trained_and_tools_are_shown(family: Callable[[str], Any], shared_data: Path) -> None:
     source = {"path": str(shared_data / "sft/zava_sft_test.jsonl.gz")}
     records = load_data(Data(train=[source]), "sft", seed=1).train

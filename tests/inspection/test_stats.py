@@ -213,6 +213,7 @@ def test_gsm8k_against_plain_lists(shared_data: Path) -> None:
     assert warnings_of(found) == []
 
 
+@pytest.mark.slow
 def test_thumbs_and_tool_calls_that_are_known(shared_data: Path) -> None:
     found, _ = figures_from(str(shared_data / "kto" / "llamafactory_kto_en_demo.jsonl.gz"), stage="kto")
     assert found["labels"] == {"up": 150, "down": 150, "weights": [1.0, 1.0]}

@@ -159,6 +159,7 @@ def test_hostfile_of_several_machines(tmp_path: Path, pdsh: dict[str, str]) -> N
         plan(pdsh, hostfile=hosts, processes=3)
 
 
+@pytest.mark.slow
 def test_deepspeed_understands_the_command(tmp_path: Path, pdsh: dict[str, str]) -> None:
     from deepspeed.launcher.runner import fetch_hostfile, parse_args
 

@@ -205,6 +205,7 @@ child.wait()
 """
 
 
+@pytest.mark.slow
 def test_ranks_end_with_their_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN % PARENT_PID, str(tmp_path)])
     wait_for(tmp_path / "rank")

@@ -114,6 +114,7 @@ def test_blank_lines_before_digits_are_split_as_the_file_says(file):
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4}])
+@pytest.mark.slow
 def test_training_from_gguf_ends_in_plain_safetensors(file, train, logits, tmp_path, lora):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

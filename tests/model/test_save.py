@@ -35,6 +35,7 @@ def moved(a, b) -> float:
     return float((a - b).abs().max())
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_is_saved_as_it_was_trained(train, logits, tmp_path):
     trained = train(learning_rate=1e-3)
     final = finish(trained, tmp_path)
@@ -74,6 +75,7 @@ def test_the_kept_adapter_loads_on_its_parent(train, logits, tmp_path):
     assert not any("lora" in name for name, _ in merged.named_parameters())
 
 
+@pytest.mark.slow
 def test_an_adapter_trained_on_an_adapter(train, logits, tmp_path):
     finish(train(lora={"r": 4}), tmp_path / "one")
     second = train(str(tmp_path / "one" / "adapter"), lora={"r": 4})
