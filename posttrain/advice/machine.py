@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
 from posttrain.advice.size import Size
+from posttrain.memory.device import this_device
 
 PROBE_SECONDS = 0.5
 
@@ -30,9 +30,9 @@ def measure(size: Size, tokens: int) -> Machine:
     from posttrain.model.load import pick_dtype
 
     dtype, on_gpu = pick_dtype("auto"), torch.cuda.is_available()
-    device = "cuda" if on_gpu else "cpu"
-    rows = torch.randn(min(tokens, 8192), size.hidden, device=device, dtype=dtype)
-    weights = torch.randn(size.hidden, size.intermediate, device=device, dtype=dtype)
+    place = "cuda" if on_gpu else "cpu"
+    rows = torch.randn(min(tokens, 8192), size.hidden, device=place, dtype=dtype)
+    weights = torch.randn(size.hidden, size.intermediate, device=place, dtype=dtype)
 
     def work() -> None:
         for _ in range(4):
@@ -47,11 +47,6 @@ def measure(size: Size, tokens: int) -> Machine:
         work()
         done += 4
     rate = done * 2 * rows.shape[0] * size.hidden * size.intermediate / spent
-    if on_gpu:
-        properties = torch.cuda.get_device_properties(0)
-        name, memory = properties.name, properties.total_memory
-    else:
-        threads = torch.get_num_threads()
-        name = f"{threads} CPU thread{'s' * (threads > 1)}"
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(name, memory, str(dtype).removeprefix("torch."), rate, on_gpu)
+    device, threads = this_device(), torch.get_num_threads()
+    name = device.name if on_gpu else f"{threads} CPU thread{'s' * (threads > 1)}"
+    return Machine(name, device.total, str(dtype).removeprefix("torch."), rate, on_gpu)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from posttrain.cores import cores
+from posttrain.limits import cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

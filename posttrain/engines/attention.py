@@ -17,6 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from posttrain.forward.attention import NAME
+from posttrain.model.plain import plain_model
 
 _NAME = "posttrain_decode"
 
@@ -25,7 +26,7 @@ _NAME = "posttrain_decode"
 def decode_attention(model: Any) -> Iterator[None]:
     """Have a model whose attention is `sdpa`, or its kin in training, decode with the function below, where that is
     faster."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain = plain_model(model)
     found = plain.config._attn_implementation
     if found not in ("sdpa", NAME) or plain.device.type != "cpu":
         yield

@@ -16,6 +16,8 @@ from torch.nn.functional import pad
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from posttrain.model.plain import plain_model
+
 _ROOM = 64  # columns
 
 
@@ -139,5 +141,4 @@ def can_merge(model: Any) -> bool:
 
 def forward_parameters(model: Any) -> Mapping[str, inspect.Parameter]:
     """Return what the model's own forward takes, also when peft or accelerate wraps it."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inspect.signature(type(plain).forward).parameters
+    return inspect.signature(type(plain_model(model)).forward).parameters

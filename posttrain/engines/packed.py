@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from posttrain.main_memory import main_memory
+from posttrain.limits import main_memory
 
 _ROWS = 128  # that the order is chosen for; it is as good for 1 and for 2,048
 _PACKED_DTYPES = (torch.float32, torch.bfloat16)

@@ -1,12 +1,12 @@
-"""One row: a sample of a prompt on its way, and where it ends."""
+"""One row: a sample of a prompt on its way, and where it ends; from prompts to rows, and from rows to groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from posttrain.engines.sampling import Completion
+from posttrain.engines.sampling import Completion, Prompt, Sampling, seed_of
 
 if TYPE_CHECKING:
     import torch
@@ -87,3 +87,25 @@ class End:
 
     def _text(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def rows_of(prompts: Sequence[Prompt], sampling: Sampling) -> list[Row]:
+    """Return the rows to draw, a prompt's own side by side, the longest prompts first: too little memory shows at once,
+    and neighbours need little padding."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].ids), reverse=True)
+    return [
+        Row(index, number, prompts[index].ids, seed_of(prompts[index], number, sampling.seed))
+        for index in order
+        for number in range(sampling.drawn)
+    ]
+
+
+def in_groups(finished: Iterable[Row], end: End, sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+    """Yield (index of a prompt, its completions) once the last of its rows has ended, as an engine does."""
+    groups: dict[int, dict[int, Completion]] = {}
+    for row in finished:
+        group = groups.setdefault(row.index, {})
+        group[row.sample] = end.completion(row)
+        if len(group) == sampling.drawn:
+            del groups[row.index]
+            yield row.index, [group[number % sampling.drawn] for number in range(sampling.samples)]

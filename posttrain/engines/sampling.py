@@ -28,7 +28,7 @@ class Prompt:
 @dataclass(frozen=True)
 class Sampling:
     """How completions are drawn. `temperature` 0 is greedy; `batch_size` is completions decoded together. `logprobs`
-    asks for each token's log-probability, which the transformers engine alone gives."""
+    asks for each token's log-probability, which an endpoint does not give."""
 
     samples: int
     max_new_tokens: int
@@ -38,6 +38,11 @@ class Sampling:
     seed: int = 0
     stop: tuple[str, ...] = field(default=())
     logprobs: bool = False
+
+    @property
+    def drawn(self) -> int:
+        """How many completions of a prompt differ: greedy ones are all the same."""
+        return self.samples if self.temperature > 0 else 1
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class Completion:
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
 
+
+MAX_NEW_TOKENS = 512
+"""Of a completion in a look or an eval whose recipe does not say."""
 
 Engine = Callable[[Sequence[Prompt], Sampling], Iterator[tuple[int, list[Completion]]]]
 """Yields (index of a prompt, its ``sampling.samples`` completions), each prompt once, in whatever order they end."""

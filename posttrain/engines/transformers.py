@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from posttrain.engines.rows import End, Row
-from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling, seed_of
+from posttrain.engines.rows import End, Row, in_groups, rows_of
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 from posttrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,28 +28,14 @@ _SPARE = 8  # rows join when one place in so many is free: that copies the cache
 
 def engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Engine:
     """Return the engine that samples from a loaded model, and leaves it and the caller's random state as they were."""
-
     from posttrain.engines.attention import decode_attention
     from posttrain.engines.packed import packed_linears
 
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        # Greedy samples of a prompt are all the same.
-        drawn = sampling.samples if sampling.temperature > 0 else 1
-        # Longest first: too little memory shows at once, and neighbours need little padding.
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids), reverse=True)
-        rows = [
-            Row(i, number, prompts[i].ids, seed_of(prompts[i], number, sampling.seed))
-            for i in order
-            for number in range(drawn)
-        ]
         end = End(frozenset(stop_tokens(model, tokenizer)), sampling.stop, sampling.max_new_tokens, tokenizer)
-        groups: dict[int, dict[int, Completion]] = {i: {} for i in order}
         with _evaluating(model), packed_linears(model), decode_attention(model):
-            for row in _finished(_batch(model, sampling, end), rows, sampling.batch_size):
-                group = groups[row.index]
-                group[row.sample] = end.completion(row)
-                if len(group) == drawn:
-                    yield row.index, [group[number % drawn] for number in range(sampling.samples)]
+            rows = rows_of(prompts, sampling)
+            yield from in_groups(_finished(_batch(model, sampling, end), rows, sampling.batch_size), end, sampling)
 
     return sample
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from posttrain.engines.rows import End, Row
-from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling, seed_of
+from posttrain.engines.rows import End, Row, in_groups, rows_of
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 from posttrain.errors import UserError
 from posttrain.model.reading import reading
 from posttrain.model.resolve import Parent
@@ -75,21 +75,10 @@ def sampler(
     and the sampling."""
 
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        # Greedy samples of a prompt are all the same.
-        drawn = sampling.samples if sampling.temperature > 0 else 1
-        rows = [
-            Row(index, number, prompt.ids, seed_of(prompt, number, sampling.seed))
-            for index, prompt in enumerate(prompts)
-            for number in range(drawn)
-        ]
+        rows = rows_of(prompts, sampling)
         end = End(stops, sampling.stop, sampling.max_new_tokens, tokenizer)
-        groups: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
         llm = with_room(max((len(row.ids) for row in rows), default=0), sampling)
-        for row in _finished(llm.llm_engine, rows, sampling, end):
-            group = groups[row.index]
-            group[row.sample] = end.completion(row)
-            if len(group) == drawn:
-                yield row.index, [group[number % drawn] for number in range(sampling.samples)]
+        yield from in_groups(_finished(llm.llm_engine, rows, sampling, end), end, sampling)
 
     return sample
 

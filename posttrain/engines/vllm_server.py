@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posttrain.engines.rows import End, Row
-from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling, seed_of
+from posttrain.engines.rows import End, Row, in_groups, rows_of
+from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 from posttrain.engines.transformers import stop_tokens
 from posttrain.engines.weights import checkpoint_weights
 from posttrain.errors import UserError
@@ -24,6 +24,7 @@ from posttrain.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_PATIENCE = 1800.0  # seconds without an answer: reading the weights of a large model takes minutes
 _START = "start it with: VLLM_SERVER_DEV_MODE=1 vllm serve MODEL"
 
 
@@ -58,14 +59,11 @@ class Server:
         yield self._sample
 
     def _sample(self, prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
-        drawn = sampling.samples if sampling.temperature > 0 else 1
-        rows = [
-            Row(index, number, prompt.ids, seed_of(prompt, number, sampling.seed))
-            for index, prompt in enumerate(prompts)
-            for number in range(drawn)
-        ]
         end = End(self._stops, sampling.stop, sampling.max_new_tokens, self._tokenizer)
-        groups: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
+        yield from in_groups(self._finished(rows_of(prompts, sampling), sampling, end), end, sampling)
+
+    def _finished(self, rows: Sequence[Row], sampling: Sampling, end: End) -> Iterator[Row]:
+        """Yield the rows as they end."""
         with ThreadPoolExecutor(sampling.batch_size) as pool:
             asked = {pool.submit(self._choice, row, sampling, end): row for row in rows}
             try:
@@ -77,10 +75,7 @@ class Server:
                     for token, logprob in zip(choice["token_ids"], said):  # noqa: B905 - as many as there are tokens
                         if end.take(row, token, logprob):
                             break
-                    group = groups[row.index]
-                    group[row.sample] = end.completion(row)
-                    if len(group) == drawn:
-                        yield row.index, [group[number % drawn] for number in range(sampling.samples)]
+                    yield row
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -108,6 +103,11 @@ class Server:
         return choice
 
 
+def reach(url: str) -> None:
+    """Raise UserError where no server answers."""
+    _asked(url, "v1/models")
+
+
 def check(url: str, *, length: int, temperature: float, top_p: float, tied: bool) -> None:
     """Raise UserError where there is no such server, or it cannot draw rows of `length` tokens so that their
     log-probabilities are the trainer's."""
@@ -133,7 +133,7 @@ def _asked(url: str, path: str, *, post: bool = False, **body: Any) -> dict[str,
     data = json.dumps(body).encode() if body or post else None
     request = urllib.request.Request(f"{url}/{path}", data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request) as reply:
+        with urllib.request.urlopen(request, timeout=_PATIENCE) as reply:
             said = reply.read()
     except urllib.error.HTTPError as error:
         if error.code == 404:

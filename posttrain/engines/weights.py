@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from posttrain.model.plain import plain_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -15,7 +17,7 @@ def checkpoint_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     import torch
     from transformers.core_model_loading import revert_weight_conversion
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = plain_model(model)
     with torch.no_grad():
         if getattr(base, "_weight_conversions", None):  # such as experts, which transformers keeps in one tensor
             yield from revert_weight_conversion(base, dict(_plain(base))).items()

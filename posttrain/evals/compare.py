@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.data.load import load_data
 from posttrain.data.records import Chat, Problem
-from posttrain.engines.sampling import Sampling, sampling_of
+from posttrain.engines.sampling import MAX_NEW_TOKENS, Sampling, sampling_of
 from posttrain.errors import UserError, did_you_mean
 from posttrain.evals.candidate import Candidate, candidate, check_candidate, open_candidate
 from posttrain.evals.prompting import asked_as, read_shots, refuse_shown
@@ -24,7 +24,6 @@ from posttrain.runs import directory
 if TYPE_CHECKING:
     from posttrain.evals.summary import Graded, Look
 
-MAX_NEW_TOKENS = 512
 _DOT = " · "
 
 

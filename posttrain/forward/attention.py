@@ -29,10 +29,11 @@ def rows_attention(
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return the attention's output (1, tokens, heads, width), given `query`, `key` and `value` (1, heads, tokens,
-    width) of a batch laid out flat; without a `layout`, what transformers' sdpa returns."""
-    if layout is None:
-        if sliding_window is not None:
-            kwargs["sliding_window"] = sliding_window
+    width) of a batch laid out flat; without a `layout`, what transformers' sdpa returns.
+
+    Raises NotImplementedError for an attention of another kind; the trial before training then goes TRL's way.
+    """
+    if layout is None:  # a window is in the mask, there
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     if unknown := {name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None}:
         raise NotImplementedError(f"attention with {', '.join(sorted(unknown))}")

@@ -12,7 +12,7 @@ import torch
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
 
-from posttrain.forward.pieces import MOST_KEPT, PIECE
+from posttrain.forward.tiles import MOST_KEPT, PIECE
 
 _VOCABULARY = 32_768  # columns of one tile of TRL's, on a GPU
 

@@ -16,7 +16,7 @@ from posttrain.forward.attention import NAME, register
 from posttrain.forward.head import Head, head_of, score
 from posttrain.forward.layout import lay_out
 
-_READ = {"input_ids", "attention_mask", "position_ids", "use_cache"}
+_READ = {"input_ids", "attention_mask", "position_ids", "use_cache", "return_dict"}
 """What of a batch is understood here. A batch with more goes TRL's way."""
 
 
@@ -55,7 +55,7 @@ def _forward(fused: Callable[..., Any], flat: Flat) -> Callable[..., Any]:
 
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **kwargs: Any) -> Any:
         given = {name: value for name, value in kwargs.items() if value is not None and value is not False}
-        understood = not args and labels is not None and given.keys() <= _READ | {"return_dict"}
+        understood = not args and labels is not None and given.keys() <= _READ
         if fused_lm_head and flat.on and understood:
             return flat_forward(
                 self, head, given["input_ids"], labels, given.get("attention_mask"), given.get("position_ids")

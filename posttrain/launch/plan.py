@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from posttrain.cores import cores
 from posttrain.errors import UserError
 from posttrain.launch.gpus import chosen_gpus, visible_gpus
 from posttrain.launch.hosts import expand_nodelist, read_hostfile, tasks_on_node
+from posttrain.limits import cores
 from posttrain.recipe.schema import Launch
 
 WORKER = "posttrain.launch.worker"

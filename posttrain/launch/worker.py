@@ -13,12 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from posttrain.cores import cores
 from posttrain.errors import Stopped, UserError
 from posttrain.importing import import_all
 from posttrain.launch.allocator import keep_freed_memory
 from posttrain.launch.failure import exit_code_of, write_failure
 from posttrain.launch.plan import PARENT_PID, threads_of_each
+from posttrain.limits import cores
 from posttrain.runs import directory
 
 Result = TypeVar("Result")

@@ -32,7 +32,7 @@ def attempt(run: Path) -> dict[str, Any]:
     from posttrain.data.packing import row_lengths
     from posttrain.model.resolve import resolve
     from posttrain.recipe.load import load_recipe
-    from posttrain.recipe.schema import Eval, Signal
+    from posttrain.recipe.schema import Eval
     from posttrain.stages.terminal import quiet
     from posttrain.stages.train import prepare
 
@@ -40,7 +40,7 @@ def attempt(run: Path) -> dict[str, Any]:
     importlib.import_module("trl")
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     stage = importlib.import_module(f"posttrain.stages.{recipe.stage}")
-    recipe = recipe.model_copy(update={"eval": Eval(), "signal": Signal(problems=0)})
+    recipe = recipe.model_copy(update={"eval": Eval()})
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, parts=("train",))
     before = anonymous_memory(os.getpid())
     parent = resolve(recipe.model.path, revision=recipe.model.revision)

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from posttrain.errors import UserError
+from posttrain.model.plain import plain_model
 from posttrain.model.resolve import Parent
 from posttrain.recipe.schema import Lora, Model
 
@@ -37,7 +38,7 @@ class Blueprint:
     @cached_property
     def plain(self) -> Any:
         """The causal language model inside peft's wrapper."""
-        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+        return plain_model(self.model)
 
     @cached_property
     def parameters(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from posttrain.main_memory import main_memory
+from posttrain.limits import main_memory
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from posttrain.forward.pieces import MOST_KEPT, PIECE
+from posttrain.forward.tiles import MOST_KEPT, PIECE
 from posttrain.memory.blueprint import Blueprint
 from posttrain.memory.work import Work
 

@@ -69,13 +69,12 @@ def try_rows(recipe: Recipe, rows: int, rounds: int, *, limit: int | None) -> Tr
     """Train two steps of `rows` rows in a process of its own; `rounds` is what the recipe would accumulate.
 
     `limit` is what the process may take of main memory beyond its start; None where a GPU's own limit is what counts.
-    Two rounds are as good as many: gradients stand from the first on. RLVR samples a whole step, so it takes all.
+    Two rounds are as good as many: gradients stand from the first on.
     Raises UserError with the end of what the process said, where it fails for another reason than memory.
     """
-    accumulated = rounds if recipe.stage == "rlvr" else min(rounds, 2)
     train = recipe.train | {
         "per_device_train_batch_size": rows,
-        "gradient_accumulation_steps": accumulated,
+        "gradient_accumulation_steps": min(rounds, 2),
         "max_steps": 2,
         "save_strategy": "no",
     }

@@ -116,7 +116,7 @@ def _run(
         blueprint, autocast = _in_bfloat16(blueprint), None
     decoder = blueprint.plain.get_decoder()
     layers = [module for module in decoder.modules() if isinstance(module, GradientCheckpointingLayer)]
-    if not layers:
+    if not layers:  # of a make that names them otherwise: `forecast` says so
         raise NotImplementedError("its layers are not known")
     config = blueprint.plain.config.get_text_config(decoder=True)
     cache = DynamicCache(config=config) if cached else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from posttrain.evals.compare import MAX_NEW_TOKENS
+from posttrain.engines.sampling import MAX_NEW_TOKENS
 from posttrain.memory.optimizer import DEFAULT
 from posttrain.recipe.schema import Recipe
 

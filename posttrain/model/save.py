@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.errors import UserError
 from posttrain.model.load import compute_dtype
+from posttrain.model.plain import plain_model
 from posttrain.model.resolve import Parent
 from posttrain.recipe.schema import Model
 from posttrain.runs import directory
@@ -77,7 +78,7 @@ def _plain_copy(model: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype
     import peft
     import torch
 
-    base: Any = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+    base = plain_model(model)
     config = copy.deepcopy(base.config)
     config.use_cache = True  # the trainer turned it off; a checkpoint without it decodes slowly everywhere
     with torch.device("meta"):

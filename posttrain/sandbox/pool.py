@@ -8,7 +8,7 @@ import os
 import queue
 from collections.abc import Iterator
 
-from posttrain.cores import cores
+from posttrain.limits import cores
 from posttrain.sandbox.zygote import Configuration, SandboxError, Zygote
 
 WORKERS = min(32, cores())

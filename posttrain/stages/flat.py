@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from posttrain.model.plain import plain_model
 from posttrain.stages.job import Job
 from posttrain.stages.terminal import say
 
@@ -25,7 +26,7 @@ def train_flat(trainer: Any, job: Job) -> None:
 
     if job.recipe.model.attention != "auto":
         return
-    models = [_plain(model) for model in (trainer.model, getattr(trainer, "ref_model", None)) if model is not None]
+    models = [plain_model(model) for model in (trainer.model, getattr(trainer, "ref_model", None)) if model is not None]
     if why := next(filter(None, map(why_not_flat, models)), None):
         say(f"computed with padding: {why}")
         return
@@ -35,12 +36,6 @@ def train_flat(trainer: Any, job: Job) -> None:
         trainer.add_callback(_trial(trainer, switches))
     else:
         _try(trainer, trainer.model, switches)
-
-
-def _plain(model: Any) -> Any:
-    """Return the model that DeepSpeed's engine or an adapter holds."""
-    model = getattr(model, "module", model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _installed(trainer: Any, model: Any) -> Any:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import Prompt, Sampling, sampling_of
-from posttrain.evals.compare import MAX_NEW_TOKENS
+from posttrain.engines.sampling import MAX_NEW_TOKENS, Prompt, Sampling, sampling_of
 from posttrain.evals.held_out import in_order, sample_and_grade
 from posttrain.evals.kept import write_samples
 from posttrain.evals.summary import Graded, check_errors, summarize

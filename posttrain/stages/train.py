@@ -102,6 +102,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
     say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    if recipe.rollout.url:
+        from posttrain.engines.vllm_server import reach
+
+        reach(recipe.rollout.url.rstrip("/"))  # before the model, which may take minutes
     model = load_model(parent, recipe.model, tokenizer)
     return Job(
         recipe=recipe,

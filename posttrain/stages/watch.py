@@ -55,7 +55,7 @@ class NothingToLearn(TrainerCallback):
         self.equal_steps = 0
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
-        share = (logs or {}).get("rollout/equal_rewards", (logs or {}).get("frac_reward_zero_std"))
+        share = (logs or {}).get("rollout/equal_rewards")
         if share is None:
             return
         self.equal_steps = self.equal_steps + 1 if share == 1 else 0

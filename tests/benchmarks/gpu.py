@@ -18,15 +18,13 @@ CUDA.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from measure.compare import Comparison, compare
-from measure.processes import RunFailed
+from measure.compare import Comparison, compare_each, conclude
 from measure.report import NAMES, agreement, markdown_table
 from measure.rows import Lengths
 from measure.sides import Job
@@ -72,35 +70,21 @@ def main() -> int:
         print("there is no CUDA device here; --tiny tries the script on the CPU", file=sys.stderr)
         return 2
     device = "CPU" if arguments.tiny else torch.cuda.get_device_name(0)
-    compared: list[Comparison] = []
-    failed = False
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         model = make_model(folder / "model", SMALL if arguments.tiny else BILLION, "cpu" if arguments.tiny else "cuda")
-        for stage in arguments.stages:
-            job, lengths = job_of(stage, model, arguments)
-            try:
-                compared.append(
-                    compare(
-                        job,
-                        folder / stage,
-                        lengths=lengths,
-                        rounds=arguments.rounds,
-                        warmup=arguments.warmup,
-                        sides=("posttrain", "trl"),
-                        limit=arguments.limit,
-                        say=lambda line: print(line, file=sys.stderr, flush=True),
-                    )
-                )
-            except RunFailed as error:
-                print(f"{stage}: {error}", file=sys.stderr)
-                failed = True
+        compared, complete = compare_each(
+            (job_of(stage, model, arguments) for stage in arguments.stages),
+            folder,
+            rounds=arguments.rounds,
+            warmup=arguments.warmup,
+            sides=("posttrain", "trl"),
+            limit=arguments.limit,
+        )
     print(f"{device}; {arguments.steps} steps, median of {arguments.rounds} rounds\n")
     print(gpu_table(compared, peak_of(device)) + "\n")
     print("\n".join(f"- {agreement(each)}" for each in compared))
-    if arguments.json:
-        arguments.json.write_text(json.dumps([each.to_json() for each in compared], indent=1), encoding="utf-8")
-    return int(failed or not all(each.agree and not each.failure for each in compared))
+    return conclude(compared, complete, arguments.json)
 
 
 def parse() -> argparse.Namespace:

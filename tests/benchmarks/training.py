@@ -24,13 +24,11 @@ Prints a Markdown table, and exits with 1 if a run failed or the losses do not a
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 
-from measure.compare import Comparison, compare
-from measure.processes import RunFailed
+from measure.compare import compare_each, conclude
 from measure.report import agreement, conditions, training_table
 from measure.rows import Lengths, read_rows
 from measure.sides import SECONDS_A_RUN, SIDES, TRL_COMMAND, Job
@@ -42,42 +40,33 @@ def main() -> int:
         print("--rows are those of one stage: say which with --stages", file=sys.stderr)
         return 2
     model = model_directory(arguments.model)
-    compared: list[Comparison] = []
-    failed = False
+    jobs = [
+        Job(
+            stage=stage,
+            model=model,
+            steps=arguments.steps,
+            batch=arguments.problems if stage == "rlvr" else arguments.batch,
+            samples=arguments.samples,
+            completion=arguments.completion,
+        )
+        for stage in arguments.stages
+    ]
+    lengths = Lengths(arguments.prompt, arguments.reply)
     with tempfile.TemporaryDirectory() as temporary:
-        for stage in arguments.stages:
-            job = Job(
-                stage=stage,
-                model=model,
-                steps=arguments.steps,
-                batch=arguments.problems if stage == "rlvr" else arguments.batch,
-                samples=arguments.samples,
-                completion=arguments.completion,
-            )
-            try:
-                compared.append(
-                    compare(
-                        job,
-                        (arguments.folder or Path(temporary)) / stage,
-                        lengths=Lengths(arguments.prompt, arguments.reply),
-                        rounds=arguments.rounds,
-                        warmup=arguments.warmup,
-                        sides=[side for side in SIDES if side not in arguments.without],
-                        limit=arguments.limit,
-                        rows=read_rows(arguments.rows) if arguments.rows else None,
-                        say=lambda line: print(line, file=sys.stderr, flush=True),
-                    )
-                )
-            except RunFailed as error:
-                print(f"{stage}: {error}", file=sys.stderr)
-                failed = True
+        compared, complete = compare_each(
+            ((job, lengths) for job in jobs),
+            arguments.folder or Path(temporary),
+            rounds=arguments.rounds,
+            warmup=arguments.warmup,
+            sides=[side for side in SIDES if side not in arguments.without],
+            limit=arguments.limit,
+            rows=read_rows(arguments.rows) if arguments.rows else None,
+        )
     if compared:
         print(conditions(compared, arguments.model) + "\n")
         print(training_table(compared) + "\n")
         print("\n".join(f"- {agreement(each)}" for each in compared))
-    if arguments.json:
-        arguments.json.write_text(json.dumps([each.to_json() for each in compared], indent=1), encoding="utf-8")
-    return int(failed or not all(each.agree and not each.failure for each in compared))
+    return conclude(compared, complete, arguments.json)
 
 
 def parse() -> argparse.Namespace:

@@ -138,4 +138,4 @@ def test_masks_from_bytes_are_those_from_offsets(name: str) -> None:
 def test_a_text_that_is_normalised_has_no_mask_from_bytes() -> None:
     tokenizer = made(SPLITS["gpt2"])
     text = "cafe\u0301 \u0958"
-    assert labels_by_bytes(own(tokenizer, text).ids, pieces_of(tokenizer), text, [(0, 3)]) is None  # type: ignore[arg-type]
+    assert labels_by_bytes(own(tokenizer, text).ids, pieces_of(tokenizer), text, [(0, 3)]) is None  # type: ignore[arg-type]  # there are pieces

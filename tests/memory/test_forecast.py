@@ -11,7 +11,6 @@ import torch
 from transformers import LlamaConfig
 
 from posttrain.errors import UserError
-from posttrain.main_memory import group_limits, main_memory
 from posttrain.memory.attempt import anonymous_memory
 from posttrain.memory.before import say_memory
 from posttrain.memory.blueprint import draw_up
@@ -171,23 +170,6 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UserError, match="no amount of memory"):
         parse_size(text)
-
-
-def test_control_groups_limit_memory(tmp_path: Path) -> None:
-    job = tmp_path / "slice" / "job"
-    job.mkdir(parents=True)
-    for folder, limit, used, files in ((job, "max", 5, 0), (job.parent, "1000", 700, 100)):
-        (folder / "memory.max").write_text(limit)
-        (folder / "memory.current").write_text(str(used))
-        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {files}\n")
-    assert group_limits("0::/slice/job\n", tmp_path) == [(1000, 600)]
-    old = tmp_path / "memory" / "docker"
-    old.mkdir(parents=True)
-    (old / "memory.limit_in_bytes").write_text("500")
-    (old / "memory.usage_in_bytes").write_text("50")
-    assert group_limits("4:cpu,memory:/docker\n3:cpuset:/\n", tmp_path) == [(500, 50)]
-    free, total = main_memory()
-    assert 0 < free <= total
 
 
 @pytest.mark.parametrize(("largest", "tried"), [(64, [1, 2, 4, 8, 16, 32, 64]), (5, [1, 2, 4, 8]), (0, [1])])

@@ -17,10 +17,10 @@ def log(callback, **logs) -> None:
 def test_equal_rewards_are_said_once_and_only_in_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     watch = NothingToLearn()
     for share in (1.0, 1.0, 0.5, 1.0, 1.0):
-        log(watch, frac_reward_zero_std=share, reward=0.0)
+        log(watch, **{"rollout/equal_rewards": share}, reward=0.0)
     assert capsys.readouterr().err == ""
     for _ in range(3):
-        log(watch, frac_reward_zero_std=1.0, reward=0.0)
+        log(watch, **{"rollout/equal_rewards": 1.0}, reward=0.0)
     said = capsys.readouterr().err
     assert said.count("warning:") == 1
     assert "all wrong" in said

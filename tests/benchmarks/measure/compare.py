@@ -9,7 +9,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,30 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def compare_each(jobs: Iterable[tuple[Job, Lengths]], folder: Path, **how: Any) -> tuple[list[Comparison], bool]:
+    """Compare each job (``compare``), in a folder of its stage's name; return what could be compared, and whether all
+    could. What could not is said on stderr, and so is each run."""
+    compared, failed = [], False
+    for job, lengths in jobs:
+        try:
+            compared.append(compare(job, folder / job.stage, lengths=lengths, say=_aside, **how))
+        except RunFailed as error:
+            _aside(f"{job.stage}: {error}")
+            failed = True
+    return compared, not failed
+
+
+def conclude(compared: Sequence[Comparison], complete: bool, written: Path | None) -> int:
+    """Write the figures as JSON where asked; return the exit code: 1 where a run failed or the losses do not agree."""
+    if written:
+        written.write_text(json.dumps([each.to_json() for each in compared], indent=1), encoding="utf-8")
+    return int(not complete or not all(each.agree and not each.failure for each in compared))
+
+
+def _aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def compare(

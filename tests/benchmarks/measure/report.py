@@ -51,7 +51,7 @@ def _line(compared: Comparison, figures: Figures) -> list[str]:
 def agreement(compared: Comparison) -> str:
     """Return a sentence on whether the sides learned the same."""
     said = "; ".join(
-        f"{NAMES[side]}: " + ", ".join(f"{name} {value:.1e}" for name, value in found.items())  # type: ignore[index]
+        f"{NAMES[side]}: " + ", ".join(f"{name} {value:.1e}" for name, value in found.items())  # type: ignore[index]  # a side is its own name
         for side, found in compared.apart.items()
     )
     what = (

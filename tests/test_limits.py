@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from posttrain import cores
+from posttrain import limits
 
 
 def system(root: Path, groups: str, files: dict[str, str]) -> Path:
@@ -21,7 +21,7 @@ def system(root: Path, groups: str, files: dict[str, str]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("groups", "files", "limits"),
+    ("groups", "files", "owed"),
     [
         ("0::/\n", {"cpu.max": "150000 100000\n"}, [1.5]),
         ("0::/\n", {"cpu.max": "max 100000\n"}, []),
@@ -37,12 +37,43 @@ def system(root: Path, groups: str, files: dict[str, str]) -> Path:
     ],
     ids=["version 2", "no limit", "of a group around it", "in a container", "version 1", "no limit, version 1", "none"],
 )
-def test_limits(tmp_path: Path, groups: str, files: dict[str, str], limits: list[float]) -> None:
-    assert list(cores._quotas(system(tmp_path, groups, files))) == limits
+def test_limits(tmp_path: Path, groups: str, files: dict[str, str], owed: list[float]) -> None:
+    assert list(limits.core_limits(system(tmp_path, groups, files))) == owed
 
 
 def test_a_system_without_control_groups_has_no_limit(tmp_path: Path) -> None:
-    assert list(cores._quotas(tmp_path)) == []
+    assert list(limits.core_limits(tmp_path)) == []
+    assert list(limits.memory_limits(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "owed"),
+    [
+        (
+            "0::/slice/job\n",
+            {
+                "slice/job/memory.max": "max\n",
+                "slice/memory.max": "1000\n",
+                "slice/memory.current": "700\n",
+                "slice/memory.stat": "anon 1\ninactive_file 100\n",
+            },
+            [(1000, 600)],
+        ),
+        (
+            "4:cpu,memory:/docker\n3:cpuset:/\n",
+            {"memory/docker/memory.limit_in_bytes": "500\n", "memory/docker/memory.usage_in_bytes": "50\n"},
+            [(500, 50)],
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_limits_on_memory(tmp_path: Path, groups: str, files: dict[str, str], owed: list[tuple[int, int]]) -> None:
+    assert list(limits.memory_limits(system(tmp_path, groups, files))) == owed
+
+
+def test_main_memory() -> None:
+    free, total = limits.main_memory()
+    assert 0 < free <= total
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be given away here")
@@ -50,7 +81,7 @@ def test_one_core_of_several() -> None:
     allowed = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(allowed)})
-        assert cores.cores() == 1
+        assert limits.cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
-    assert 1 <= cores.cores() <= len(allowed)
+    assert 1 <= limits.cores() <= len(allowed)
