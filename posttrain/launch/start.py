@@ -109,10 +109,10 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
             fresh=fresh,
         )
 
-    with directory.locked(run) if plan.is_main else nullcontext():
+    with directory.locked(run) if plan.is_main else nullcontext() as lock:
         if plan.processes:
             if not _is_finished(opened(), run):
-                run_plan(plan)
+                run_plan(plan, lock)
             return
         os.environ.update(plan.environ)
         if plan.world_size == 1 and _is_finished(opened(), run):

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from posttrain.errors import Stopped
 from posttrain.launch.failure import clear_failures, error_of
@@ -22,8 +23,9 @@ _STOP_CODES = tuple(128 + number for number in _STOP_SIGNALS)
 Child = subprocess.Popen[bytes]
 
 
-def run_plan(plan: Plan) -> None:
-    """Run the plan's processes until all are done.
+def run_plan(plan: Plan, lock: int | None = None) -> None:
+    """Run the plan's processes until all are done. `lock` is the run directory's: they hold it too, so that nobody
+    else works there while one of them is left, though this process be killed.
 
     SIGINT and SIGTERM go on to all of them once, and they are given the time they need to save; a second one
     kills them. Raises the first failed rank's own UserError or GateError, RankFailed for a crash or a killed
@@ -35,7 +37,7 @@ def run_plan(plan: Plan) -> None:
         try:
             for process in plan.processes:
                 if not received:
-                    children.append(_start(process))
+                    children.append(_start(process, () if lock is None else (lock,)))
             codes = _wait(children, received)
         finally:
             _end(children)
@@ -47,16 +49,17 @@ def run_plan(plan: Plan) -> None:
         raise error_of(plan.run, failed)
 
 
-def _start(process: Process) -> Child:
+def _start(process: Process, descriptors: tuple[int, ...]) -> Child:
     """Start one process. It gets a session of its own, so that a terminal's Ctrl-C reaches it only through
     us, and its output never goes to our stdout."""
     environ = {**os.environ, **process.environ}
+    options: dict[str, Any] = {"env": environ, "pass_fds": descriptors, "start_new_session": True}
     sys.stderr.flush()
     if process.log is None:
-        return subprocess.Popen(process.argv, env=environ, stdout=2, stderr=2, start_new_session=True)
+        return subprocess.Popen(process.argv, stdout=2, stderr=2, **options)
     process.log.parent.mkdir(parents=True, exist_ok=True)
     with process.log.open("wb") as log:
-        return subprocess.Popen(process.argv, env=environ, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(process.argv, stdout=log, stderr=log, **options)
 
 
 @contextmanager

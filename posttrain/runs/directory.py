@@ -216,8 +216,9 @@ def checkpoint_step(checkpoint: Path) -> int:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process; a process that dies lets go of it.
+def locked(run: Path) -> Iterator[int]:
+    """Hold the run directory for this process, and for those that are given the file descriptor this yields; the last
+    of them to end, or to die, lets go of it.
 
     Raises UserError when another process has it.
     """
@@ -233,4 +234,4 @@ def locked(run: Path) -> Iterator[None]:
             raise UserError(
                 f"another process is working in {run}", where="out", fix="wait for it, or name another --out"
             ) from None
-        yield
+        yield lock.fileno()

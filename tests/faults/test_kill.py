@@ -49,7 +49,9 @@ def test_ranks_end_with_their_launcher_and_keep_others_out_until_then(tmp_path: 
     assert (refused.returncode, "another process is working in" in refused.stderr) == (2, True), refused.stderr
     seconds = processes.seconds_until_gone("first", 60)
     assert seconds is not None
-    again = start(Job("sft", processes=2, set=("train.max_steps=400",)), tmp_path / "run", "again", moment=Moment("train"))
+    again = start(
+        Job("sft", processes=2, set=("train.max_steps=400",)), tmp_path / "run", "again", moment=Moment("train")
+    )
     assert again.resumed_from is not None
     assert (tmp_path / "run" / RUN / "checkpoints" / f"checkpoint-{again.resumed_from}").is_dir()
 
