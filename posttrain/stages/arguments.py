@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from posttrain.data.thinking import VARIABLES, settings_of
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Recipe
-from posttrain.runs import directory
+from posttrain.runs import checkpoints
 from posttrain.stages.drawing import check_drawing
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
     on_gpu = torch.cuda.is_available()
     half = {"bf16": dtype == torch.bfloat16, "fp16": dtype == torch.float16 and on_gpu}
     owned: dict[str, Any] = {
-        "output_dir": str(run / directory.CHECKPOINTS),
+        "output_dir": str(run / checkpoints.CHECKPOINTS),
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "disable_tqdm": True,

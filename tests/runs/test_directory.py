@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from posttrain.errors import UserError
-from posttrain.runs import directory
+from posttrain.runs import checkpoints, directory
 from posttrain.runs.directory import locked, open_run
+from posttrain.runs.whole import written_whole
 
 RECIPE = {
     "stage": "sft",
@@ -28,14 +29,13 @@ def text(**changes) -> str:
     return yaml.safe_dump({**RECIPE, **changes})
 
 
-def opened(run: Path, recipe: str, data: str = "d", parent: str = "p", fresh: bool = False) -> str:
-    return open_run(run, recipe, data_digest=data, parent_digest=parent, fresh=fresh)
+def opened(run: Path, recipe: str, data: str = "d", parent: str = "p", **options) -> str:
+    return open_run(run, recipe, data_digest=data, parent_digest=parent, **options)
 
 
-def checkpoint(run: Path, step: int, max_steps: int = 100) -> None:
-    path = run / "checkpoints" / f"checkpoint-{step}"
-    path.mkdir()
-    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": max_steps}))
+def checkpoint(run: Path, step: int) -> None:
+    with written_whole(checkpoints.place_of(run, step)) as aside:
+        (aside / "trainer_state.json").write_text(json.dumps({"global_step": step}))
 
 
 def test_new_then_resume_then_finished(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_new_then_resume_then_finished(tmp_path: Path) -> None:
     checkpoint(run, 9)
     checkpoint(run, 10)
     assert opened(run, text()) == "resume"
-    assert directory.last_checkpoint(run) == run / "checkpoints" / "checkpoint-10"
+    assert checkpoints.newest(run) == run / "checkpoints" / "checkpoint-10"
     directory.write_json(run / "run.json", {})
     assert opened(run, text()) == "finished"
     assert opened(run, text(out="elsewhere", launch={"processes": 2})) == "finished"
@@ -69,13 +69,6 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run directory"):
         opened(tmp_path, text(), fresh=True)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
-
-
-def test_a_checkpoint_without_its_last_file_does_not_count(tmp_path: Path) -> None:
-    run = tmp_path / "a"
-    opened(run, text())
-    (run / "checkpoints" / "checkpoint-5").mkdir()
-    assert directory.last_checkpoint(run) is None
 
 
 def hold(run: Path, held: multiprocessing.Event, done: multiprocessing.Event) -> None:  # type: ignore[valid-type]
@@ -142,12 +135,22 @@ def test_an_interrupted_run_keeps_its_ranks(tmp_path: Path) -> None:
     assert open_run(run, text(), data_digest="d", parent_digest="p", world_size=2) == "resume"
 
 
-def test_a_checkpoint_of_the_last_step_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_from_goes_back_and_reopens_a_finished_run(tmp_path: Path) -> None:
     run = tmp_path / "a"
+    with pytest.raises(UserError, match="holds no run to go on with"):
+        opened(run, text(), from_step=4)
     opened(run, text())
-    checkpoint(run, 8)
-    checkpoint(run, 12, max_steps=12)
-    assert directory.last_checkpoint(run) == run / "checkpoints" / "checkpoint-8"
+    for step in (4, 8):
+        checkpoint(run, step)
+    directory.write_json(run / "run.json", {})
+    with pytest.raises(UserError, match="there are: 4, 8"):
+        opened(run, text(), from_step=6)
+    with pytest.raises(UserError, match="--fresh throws away"):
+        opened(run, text(), from_step=4, fresh=True)
+    assert (run / "run.json").exists()
+    assert opened(run, text(), from_step=4) == "resume"
+    assert not (run / "run.json").exists()
+    assert checkpoints.newest(run) == run / "checkpoints" / "checkpoint-4"
 
 
 def test_samples_of_steps_taken_again_are_forgotten(tmp_path: Path) -> None:
