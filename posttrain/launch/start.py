@@ -67,7 +67,7 @@ def start_stage(
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
         with _placed(loaded):
-            check_batches(loaded.recipe, plan.world_size)
+            check_batches(loaded.recipe, plan.world_size, None if fresh else directory.processes_of(run))
         _train(loaded, run, plan, fresh, from_step)
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)

@@ -110,10 +110,12 @@ def open_run(
         for note in checkpoints.settle(run, from_step):
             print(note, file=sys.stderr)
         (run / RUN).unlink(missing_ok=True)  # --from reopens a finished run
-        if checkpoints.newest(run):
-            _refuse_other_ranks(read_json(run / INPUTS)["ranks"], ranks)
+        checkpoint = checkpoints.newest(run)
+        if checkpoint:
+            _refuse_other_zero(checkpoints.facts_of(checkpoint)["ranks"], ranks)
+            ranks = read_json(run / INPUTS)["ranks"]  # what the recipe's batch sizes were meant for
         _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
-        return "resume" if checkpoints.newest(run) else "new"
+        return "resume" if checkpoint else "new"
     if from_step is not None:
         raise UserError(f"{run} holds no run to go on with", where="--from", fix="leave it out")
     if is_run:
@@ -147,14 +149,20 @@ def _empty(run: Path) -> None:
             entry.unlink()
 
 
-def _refuse_other_ranks(before: Mapping[str, int], now: Mapping[str, int]) -> None:
-    """Raise UserError when an interrupted run would go on with other ranks: its optimizer state is theirs."""
-    if before != now:
+def processes_of(run: Path) -> int | None:
+    """Return how many processes an interrupted run began with, None where there is nothing to go on from."""
+    return read_json(run / INPUTS)["ranks"]["processes"] if checkpoints.newest(run) else None
+
+
+def _refuse_other_zero(before: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Raise UserError when a run would go on with another ZeRO stage: each keeps the optimizer's state in its own
+    way."""
+    if before["zero"] != now["zero"]:
         raise UserError(
-            f"the run was interrupted with {before['processes']} processes and zero {before['zero']}, and cannot go "
-            f"on with {now['processes']} and zero {now['zero']}",
-            where="launch",
-            fix="use the same, or start over with --fresh",
+            f"the run was interrupted with zero {before['zero']}, and cannot go on with zero {now['zero']}: they keep "
+            "the optimizer's state in different ways",
+            where="launch.zero",
+            fix="use the same, with as many processes as you like, or start over with --fresh",
         )
 
 

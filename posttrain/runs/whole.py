@@ -24,15 +24,15 @@ Entry = Mapping[str, Any]
 
 
 @contextmanager
-def written_whole(place: Path) -> Iterator[Path]:
+def written_whole(place: Path, **facts: Any) -> Iterator[Path]:
     """Give an empty directory to write into; when all of it is written it becomes `place`, flushed and with its
-    manifest, in place of what was there. After an error nothing is left of it."""
+    manifest and `facts`, in place of what was there. After an error nothing is left of it."""
     aside = place.with_name(place.name + PARTIAL)
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     try:
         yield aside
-        write_manifest(aside, flushed(aside, files_of(aside)))
+        write_manifest(aside, flushed(aside, files_of(aside)), **facts)
         publish(aside, place)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

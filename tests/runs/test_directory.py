@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from pathlib import Path
 
@@ -33,9 +32,10 @@ def opened(run: Path, recipe: str, data: str = "d", parent: str = "p", **options
     return open_run(run, recipe, data_digest=data, parent_digest=parent, **options)
 
 
-def checkpoint(run: Path, step: int) -> None:
-    with written_whole(checkpoints.place_of(run, step)) as aside:
-        (aside / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+def checkpoint(run: Path, step: int, processes: int = 1, zero: int = 0) -> None:
+    facts = {"ranks": {"processes": processes, "zero": zero}}
+    with written_whole(checkpoints.place_of(run, step), **facts) as aside:
+        (aside / "trainer_state.json").write_text("{}")
 
 
 def test_new_then_resume_then_finished(tmp_path: Path) -> None:
@@ -126,13 +126,17 @@ def test_a_changed_grader_file_is_another_recipe(tmp_path: Path) -> None:
         opened(run, recipe)
 
 
-def test_an_interrupted_run_keeps_its_ranks(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_other_processes_but_not_another_zero_stage(tmp_path: Path) -> None:
     run = tmp_path / "a"
-    open_run(run, text(), data_digest="d", parent_digest="p", world_size=2)
-    checkpoint(run, 3)
-    with pytest.raises(UserError, match="interrupted with 2 processes"):
-        opened(run, text())
-    assert open_run(run, text(), data_digest="d", parent_digest="p", world_size=2) == "resume"
+    assert opened(run, text(launch={"zero": 2}), world_size=2) == "new"
+    assert directory.processes_of(run) is None
+    checkpoint(run, 3, processes=2, zero=2)
+    with pytest.raises(UserError, match="interrupted with zero 2, and cannot go on with zero 0"):
+        opened(run, text(), world_size=2)
+    assert opened(run, text(launch={"zero": 2}), world_size=1) == "resume"
+    checkpoint(run, 4, processes=1, zero=2)
+    assert opened(run, text(launch={"zero": 2}), world_size=4) == "resume"
+    assert directory.processes_of(run) == 2  # what its batch sizes are for
 
 
 def test_from_goes_back_and_reopens_a_finished_run(tmp_path: Path) -> None:
