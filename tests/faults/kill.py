@@ -3,7 +3,7 @@
     python tests/faults/kill.py                                      # 20 kills of each stage, about 10 minutes
     python tests/faults/kill.py --lora --stages sft rlvr
     python tests/faults/kill.py --processes 2 --zero 2 --stages sft dpo
-    python tests/faults/kill.py --processes 2 --zero 3 --stages sft --then launch.processes=1 launch.zero=0
+    python tests/faults/kill.py --processes 2 --zero 3 --stages sft --then launch.processes=1
 
 Each stage trains the built-in model for 12 steps, saving every 2 and looking at held-out rows every 3, in float32 with
 one thread: once uninterrupted, then in chains: a run directory is killed (SIGKILL) one to six times, each time in the
@@ -114,7 +114,7 @@ def summary(result: Result) -> str:
         + (f"{len(result.wrong)} THINGS WRONG" if result.wrong else "equal")
         + f" ({result.seconds / 60:.1f} minutes)",
         "  moments: " + ", ".join(f"{phase} {count}" for phase, count in phases.items()),
-        f"  {hit} left something unfinished in checkpoints/; {len(went_on)} starts went on from a checkpoint",
+        f"  {hit} left something unfinished; {len(went_on)} starts went on from a checkpoint",
     ]
     gone = [
         kill.gone_seconds for kill in result.kills if kill.victim != "the command" and kill.gone_seconds is not None

@@ -121,6 +121,17 @@ def test_whole_checkpoints_are_told_from_others(runs: tuple[Path, Path]) -> None
     assert whole == {"optimizer.pt": 200_000, "trainer_state.json": 0, "stepSTEP/rank-0": 0}
     assert checkpoints(run, whole) == ([10, 12], [])
     (run / "checkpoints" / "checkpoint-12" / "optimizer.pt").write_bytes(bytes(150_000))
-    (run / "checkpoints" / "checkpoint-14.partial").mkdir()
+    (run / "checkpoints" / ".partial" / "checkpoint-14").mkdir(parents=True)
+    (run / "checkpoints" / ".partial" / "checkpoint-14" / "trainer_state.json").write_text("{")
     (run / "checkpoints" / "README.md").write_text("not a checkpoint")
-    assert checkpoints(run, whole) == ([10], ["checkpoint-12 (3 of 3 files)", "checkpoint-14.partial (0 of 3 files)"])
+    (run / "final.partial").mkdir()
+    (run / "run.json").unlink()
+    assert checkpoints(run, whole) == (
+        [10],
+        [
+            "checkpoints/.partial (1 of 3 files)",
+            "checkpoints/checkpoint-12 (3 of 3 files)",
+            "final.partial",
+            "final/ without run.json",
+        ],
+    )

@@ -16,12 +16,16 @@ LONGEST = 6
 WITHIN = 1e-5
 """What weights and figures of several processes may differ by: they add in another order."""
 
+WITHIN_OTHERS = 1e-4
+_OF_THE_PLACE = ("recipe.yaml", "run.json hardware", "checkpoints/")
+"""The same where the last start has another number of processes, and what then differs of itself."""
+
 
 @dataclass
 class Kill:
     """One kill: when it was meant, what it hit, what lay there afterwards, and where the next start went on.
 
-    `whole` are the steps of the checkpoints that had all their files, `unfinished` is what else lay in checkpoints/.
+    `whole` are the steps of the checkpoints that had all their files, `unfinished` is what else was not finished.
     `resumed_from` is None where the next start began anew or was killed before it said so; `wrong` is what may not be.
     """
 
@@ -102,7 +106,9 @@ def run_chain(
     if moment and not kills:  # it was over before its moment came
         moments[0] = replace(moment, share=moment.share / 2)
     wrong = [problem for kill in kills for problem in kill.wrong] + attempt.wrong()
-    return kills, wrong + differences(whole.folder / RUN, folder / RUN, WITHIN if job.processes > 1 else 0.0)
+    within = WITHIN_OTHERS if then else WITHIN if job.processes > 1 else 0.0
+    apart = differences(whole.folder / RUN, folder / RUN, within)
+    return kills, wrong + [each for each in apart if not (then and each.startswith(_OF_THE_PLACE))]
 
 
 def _killed(whole: Uninterrupted, chain: int, moment: Moment, attempt: Attempt) -> Kill:

@@ -104,11 +104,14 @@ def contents(checkpoint: Path) -> dict[str, int]:
 
 
 def checkpoints(run: Path, whole: dict[str, int]) -> tuple[list[int], list[str]]:
-    """Return the steps of the checkpoints that have all that `whole` has, and the names of what else lies there."""
+    """Return the steps of the checkpoints that have all that `whole` has, and what else a kill left unfinished."""
     steps, rest = [], []
     for path in sorted((run / "checkpoints").glob("*")):
         if re.fullmatch(r"checkpoint-\d+", path.name) and contents(path) == whole:
             steps.append(int(path.name.rsplit("-", 1)[1]))
-        elif path.is_dir():
-            rest.append(f"{path.name} ({sum(each.is_file() for each in path.rglob('*'))} of {len(whole)} files)")
+        elif path.is_dir() and (files := sum(each.is_file() for each in path.rglob("*"))):
+            rest.append(f"checkpoints/{path.name} ({files} of {len(whole)} files)")
+    rest += [path.name for path in sorted(run.glob("*.partial*"))]
+    if (run / "final").exists() and not (run / "run.json").exists():
+        rest.append("final/ without run.json")
     return sorted(steps), rest
