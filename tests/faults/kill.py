@@ -1,6 +1,7 @@
 """Kill runs at random moments, resume them, and compare what comes out with a run that nobody killed.
 
     python tests/faults/kill.py                                      # 20 kills of each stage, about 10 minutes
+    python tests/faults/kill.py --forked --kills 100                 # many more, of starts without the imports
     python tests/faults/kill.py --lora --stages sft rlvr
     python tests/faults/kill.py --processes 2 --zero 2 --stages sft dpo
     python tests/faults/kill.py --processes 2 --zero 3 --stages sft --then launch.processes=1
@@ -32,7 +33,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from killing.chain import Kill, run_chain, uninterrupted
-from killing.job import DATA, Job
+from killing.job import STAGES, Job
 from killing.moments import draw_moments
 
 
@@ -52,7 +53,9 @@ def main() -> int:
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         for stage in arguments.stages:
-            job = Job(stage, arguments.lora, arguments.processes, arguments.zero, tuple(arguments.set))
+            job = Job(
+                stage, arguments.lora, arguments.processes, arguments.zero, tuple(arguments.set), arguments.forked
+            )
             folder = (arguments.folder or Path(temporary)).resolve() / str(job).replace(" ", "-")
             results.append(kill_all(job, folder, arguments))
             print(summary(results[-1]) + "\n", flush=True)
@@ -64,7 +67,7 @@ def main() -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stages", nargs="+", default=[*DATA], choices=[*DATA])
+    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--kills", type=int, default=20, help="of each stage")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--lora", action="store_true", help="train adapters")
@@ -73,10 +76,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--then", nargs="+", default=[], metavar="KEY=VALUE", help="change the last start of each chain"
     )
+    parser.add_argument("--forked", action="store_true", help="start without the imports: five times as many kills")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change the recipe")
     parser.add_argument("--folder", type=Path, help="where the runs and their logs are kept")
     parser.add_argument("--json", type=Path, help="write what happened here")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.forked and arguments.processes > 1:
+        parser.error("--forked is for one process")
+    return arguments
 
 
 def kill_all(job: Job, folder: Path, arguments: argparse.Namespace) -> Result:

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from killing import processes
-from killing.job import RUN, Job, command, environment
+from killing.forks import Fork
+from killing.job import RUN, Job, arguments, command, environment
 from killing.moments import Moment, Watch
 
 WITHIN_SECONDS = 60.0
 """What is left of a run of several processes ends within so many seconds of a kill."""
 
 _LOOK_SECONDS = 0.002
-_LIMIT_SECONDS = 600.0
+_LIMIT_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,17 @@ def start(
 ) -> Attempt:
     """Start the job in the folder and wait for its end, or kill it at the moment, given how long phases are.
 
-    `draw` chooses among the processes. Raises RuntimeError when it is not done within ten minutes.
+    `draw` chooses among the processes. Raises RuntimeError when it is not done within twenty minutes.
     """
     log = folder / f"{name}.log"
     mark = f"{folder.name}/{name}/{time.time_ns()}"
     with log.open("wb") as stderr, (folder / f"{name}.out").open("wb") as stdout:
-        child = subprocess.Popen(
-            command(job, *options), cwd=folder, env=environment(folder, mark), stdin=subprocess.DEVNULL,
-            stdout=stdout, stderr=stderr,
-        )  # fmt: skip
+        environ = environment(folder, mark)
+        child: Fork | subprocess.Popen[bytes] = (
+            Fork(arguments(job, *options), folder, environ, stdout, stderr)
+            if job.forked
+            else subprocess.Popen(command(job, *options), cwd=folder, env=environ, stdout=stdout, stderr=stderr)
+        )
     watch = Watch(folder / RUN, log)
     victim = after = None
     try:
@@ -103,7 +106,7 @@ def start(
                 time.sleep(_LOOK_SECONDS)
         gone = processes.seconds_until_gone(mark, WITHIN_SECONDS)
     finally:
-        for pid in processes.marked(mark):
+        for pid in [*processes.marked(mark), *([child.pid] if child.poll() is None else [])]:
             processes.kill(pid)
         code = child.wait()
     seconds = watch.look()

@@ -18,20 +18,22 @@ ROWS = 64
 """Of these 8 are held out; the rest are seen more than once within the steps, so that the order of a second round
 counts too."""
 
-DATA = {"sft": "sft", "dpo": "preferences", "kto": "feedback", "rlvr": "problems"}
+STAGES = ("sft", "dpo", "kto", "rlvr")
+_DATA = {"sft": "sft", "dpo": "preferences", "kto": "feedback", "rlvr": "problems"}
 _LEARNING_RATE = {"sft": 1e-3, "dpo": 2e-4, "kto": 2e-4, "rlvr": 1e-4}
 _RANKED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: `set` are further `--set` options of the command."""
+    """One training: `set` are further `--set` options of the command; `forked`: see forks.py."""
 
     stage: str
     lora: bool = False
     processes: int = 1
     zero: int = 0
     set: tuple[str, ...] = ()
+    forked: bool = False
 
     def __str__(self) -> str:
         ranks = f" {self.processes} processes" + (f" zero {self.zero}" if self.zero else "")
@@ -54,7 +56,7 @@ def recipe(job: Job) -> dict[str, Any]:
         "seed": 3,
         "model": {"path": "builtin:tiny", "dtype": "float32"},
         "data": {
-            "train": [{"path": str(REPOSITORY / f"recipes/quickstart/data/{DATA[job.stage]}.jsonl"), "limit": ROWS}],
+            "train": [{"path": str(REPOSITORY / f"recipes/quickstart/data/{_DATA[job.stage]}.jsonl"), "limit": ROWS}],
             "dev": {"fraction": 0.125},
         },
         "train": train,
@@ -76,10 +78,14 @@ def write_recipe(job: Job, folder: Path) -> None:
     (folder / RECIPE).write_text(yaml.safe_dump(recipe(job), sort_keys=False), encoding="utf-8")
 
 
+def arguments(job: Job, *more: str) -> list[str]:
+    """Return what comes after `posttrain`; `more` are options of this start alone."""
+    return [job.stage, RECIPE, *(word for each in job.set for word in ("--set", each)), *more]
+
+
 def command(job: Job, *more: str) -> list[str]:
-    """Return the command line; `more` are options of this start alone."""
-    sets = [word for each in job.set for word in ("--set", each)]
-    return [sys.executable, "-m", "posttrain", job.stage, RECIPE, *sets, *more]
+    """Return the command line of a start."""
+    return [sys.executable, "-m", "posttrain", *arguments(job, *more)]
 
 
 def environment(folder: Path, mark: str) -> dict[str, str]:
