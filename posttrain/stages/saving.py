@@ -12,7 +12,7 @@ from typing import Any
 
 from posttrain.errors import UserError
 from posttrain.runs import checkpoints, directory, whole
-from posttrain.runs.room import check_room, is_full
+from posttrain.runs.room import check_room, is_full, no_room
 from posttrain.stages.arguments import train_settings
 from posttrain.stages.job import Job
 from posttrain.stages.terminal import say
@@ -131,15 +131,10 @@ def _whole_or_absent(trainer: Any, job: Job, place: Path, aside: Path) -> Iterat
         free = shutil.disk_usage(job.run).free
         if trainer.args.world_size == 1:  # else the others are writing still: the next start removes it
             shutil.rmtree(aside, ignore_errors=True)
-        if not is_full(error, free):
-            raise
-        last = checkpoints.newest(job.run)
-        raise UserError(
-            f"the disk is full: the checkpoint of step {checkpoints.step_of(place)} could not be written",
-            where=str(job.run),
-            fix="make room, and run the same command again: it goes on from "
-            + (f"step {checkpoints.step_of(last)}" if last else "the start, since no checkpoint was saved before"),
-        ) from error
+        if is_full(error, free):
+            step = checkpoints.step_of(place)
+            raise no_room(job.run, f"the disk is full: the checkpoint of step {step} was not written") from error
+        raise
 
 
 def _publish(trainer: Any, job: Job, place: Path, aside: Path) -> None:

@@ -24,6 +24,7 @@ from posttrain.recipe.schema import Recipe
 from posttrain.runs import checkpoints, directory
 from posttrain.runs.lineage import finished_document, generation
 from posttrain.runs.metrics import dev_rows, forget_after, read_rows
+from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
 from posttrain.stages.rlvr import prompt_rows
@@ -40,6 +41,11 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
     Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
     """
+    with said_if_full(run):
+        return _train(run, loaded)
+
+
+def _train(run: Path, loaded: Loaded | None) -> Path:
     started = time.time()
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
@@ -83,6 +89,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
 
     from posttrain.data.stream import stream_rows
     from posttrain.memory.before import say_memory
+    from posttrain.memory.disk import say_disk
     from posttrain.memory.forecast import longest_of
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
@@ -100,7 +107,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
-    say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    foreseen = say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    if foreseen is not None:
+        limit = train_settings(recipe)["save_total_limit"]
+        say_disk(foreseen.written, run, arguments, limit, 0 if loaded.stream else len(train))
     if recipe.rollout.url:
         from posttrain.engines.vllm_server import reach
 
