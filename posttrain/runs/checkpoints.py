@@ -117,10 +117,14 @@ def remove(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def prune(run: Path, limit: int | None, best: int | None) -> None:
-    """Remove all checkpoints but the last `limit` (None or 0: all are kept) and the one of the step `best`."""
-    for path in kept(run)[:-limit] if limit and limit > 0 else []:
-        if step_of(path) != best:
+def prune(run: Path, limit: int | None) -> None:
+    """Remove all checkpoints but the last `limit` (None or 0: all are kept) and the best that each of these knows of,
+    which a run that goes on from it needs."""
+    there = kept(run)
+    last = there[-limit:] if limit and limit > 0 else there
+    best = {facts_of(path).get("best") for path in last}
+    for path in there:
+        if path not in last and step_of(path) not in best:
             remove(path)
 
 

@@ -27,6 +27,7 @@ from posttrain.runs.metrics import dev_rows, forget_after, read_rows
 from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
+from posttrain.stages.reshard import for_these_ranks
 from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.sampler import policy_of
 from posttrain.stages.terminal import quiet, say
@@ -57,7 +58,7 @@ def _train(run: Path, loaded: Loaded | None) -> Path:
     checkpoint = checkpoints.newest(run)
     earlier = _go_back_to(checkpoint, trainer, job)
     stop = _follow(trainer, job, started - earlier)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(for_these_ranks(trainer, checkpoint)) if checkpoint else None)
     if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(stop.received)
     _finish(trainer, job, loaded, started - earlier)
