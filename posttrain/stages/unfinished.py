@@ -31,11 +31,13 @@ def read_unfinished(trainer: Any, checkpoint: Path) -> None:
     """Give this rank back what it was in the middle of. One that the checkpoint does not know takes the first's sums;
     what was drawn for another number of ranks is drawn anew."""
     import torch
+    from accelerate.utils import send_to_device
     from safetensors.torch import load_model
 
     same = fits_ranks(checkpoint, trainer.args.world_size)
     rank = trainer.args.process_index if same else 0
-    found = torch.load(_file(checkpoint, rank), map_location=trainer.args.device, weights_only=True)
+    found = torch.load(_file(checkpoint, rank), map_location="cpu", weights_only=True)
+    found = send_to_device(found, trainer.args.device)
     trainer._tr_loss += found.pop("loss")
     trainer._metrics["train"].update(found.pop("metrics"))
     completions = found.pop("completions", None)
