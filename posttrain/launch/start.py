@@ -21,6 +21,7 @@ from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import checkpoints, directory
+from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import check_batches, check_reference
 
 
@@ -68,7 +69,8 @@ def start_stage(
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
         with _placed(loaded):
             check_batches(loaded.recipe, plan.world_size, None if fresh else directory.processes_of(run))
-        _train(loaded, run, plan, fresh, from_step)
+        with said_if_full(run):
+            _train(loaded, run, plan, fresh, from_step)
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
     if plan.world_size > 1 and not plan.processes:

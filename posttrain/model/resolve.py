@@ -15,7 +15,7 @@ from posttrain.errors import UserError, did_you_mean
 from posttrain.model import hub
 from posttrain.model.digest import digest_of
 from posttrain.runs import directory
-from posttrain.runs.checkpoints import BROKEN, CHECKPOINTS
+from posttrain.runs.checkpoints import is_named
 from posttrain.runs.whole import MANIFEST, why_not_whole
 
 Kind = Literal["builtin", "run", "directory", "adapter", "gguf", "hub"]
@@ -113,7 +113,7 @@ def _refuse_unfinished(name: str, path: Path, where: str | None) -> None:
     run's directory beside its checkpoints and its results."""
     around = next((run for run in list(path.parents)[:3] if (run / directory.INPUTS).exists()), None)
     part = path.relative_to(around).parts if around else ()
-    checkpoint = len(part) == 2 and part[0] == CHECKPOINTS and not path.name.endswith(BROKEN)
+    checkpoint = len(part) == 2 and is_named(path)
     if around and not checkpoint and part not in ((directory.FINAL,), (directory.ADAPTER,)):
         raise UserError(f"{name} is no finished model", where=where, fix=f"name the run itself: {around}")
     if (checkpoint or (path / MANIFEST).exists()) and (why := why_not_whole(path, more=not checkpoint, read=False)):

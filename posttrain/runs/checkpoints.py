@@ -30,6 +30,11 @@ def aside_of(place: Path) -> Path:
     return place.parent / PARTIAL / place.name
 
 
+def is_named(path: Path) -> bool:
+    """Whether a path has the name of a checkpoint in a run."""
+    return bool(_NAME.fullmatch(path.name)) and path.parent.name == CHECKPOINTS
+
+
 def step_of(checkpoint: Path) -> int:
     """Return the step of a ``checkpoint-STEP`` directory."""
     return int(checkpoint.name.rsplit("-", 1)[1])
@@ -37,8 +42,7 @@ def step_of(checkpoint: Path) -> int:
 
 def kept(run: Path) -> list[Path]:
     """Return the checkpoints of a run that were written to their end, by step. `settle` has looked into each."""
-    found = [path for path in (run / CHECKPOINTS).glob("checkpoint-*") if _NAME.fullmatch(path.name)]
-    return sorted((path for path in found if read_manifest(path)), key=step_of)
+    return sorted((path for path in _named(run) if read_manifest(path)), key=step_of)
 
 
 def newest(run: Path) -> Path | None:
@@ -69,8 +73,8 @@ def settle(run: Path, step: int | None = None) -> list[str]:
     """
     clear(run)
     notes = []
-    for path in (run / CHECKPOINTS).glob("checkpoint-*"):
-        if _NAME.fullmatch(path.name) and read_manifest(path) is None:
+    for path in _named(run):
+        if read_manifest(path) is None:
             notes.append(_set_aside(path))
     if step is not None:
         steps = [step_of(path) for path in kept(run)]
@@ -88,6 +92,10 @@ def settle(run: Path, step: int | None = None) -> list[str]:
     while (last := newest(run)) and (why := why_not_whole(last)):
         notes.append(_set_aside(last, why))
     return notes
+
+
+def _named(run: Path) -> list[Path]:
+    return [path for path in (run / CHECKPOINTS).glob("checkpoint-*") if is_named(path)]
 
 
 def _set_aside(path: Path, why: str | None = None) -> str:
@@ -109,10 +117,14 @@ def remove(path: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def prune(run: Path, limit: int | None, best: int | None) -> None:
-    """Remove all checkpoints but the last `limit` (None or 0: all are kept) and the one of the step `best`."""
-    for path in kept(run)[:-limit] if limit and limit > 0 else []:
-        if step_of(path) != best:
+def prune(run: Path, limit: int | None) -> None:
+    """Remove all checkpoints but the last `limit` (None or 0: all are kept) and the best that each of these knows of,
+    which a run that goes on from it needs."""
+    there = kept(run)
+    last = there[-limit:] if limit and limit > 0 else there
+    best = {facts_of(path).get("best") for path in last}
+    for path in there:
+        if path not in last and step_of(path) not in best:
             remove(path)
 
 

@@ -28,7 +28,7 @@ def metrics_row(logs: Mapping[str, Any], step: int) -> dict[str, Any] | None:
     finite is written as null, since JSON has no NaN.
     """
     kept = {key: value for key, value in logs.items() if key not in _NOT_METRICS and key != "epoch"}
-    if not kept:
+    if not kept or "train_runtime" in logs:  # TRL adds to the closing line what it has not logged yet
         return None
     dev = any(key.startswith("eval_") for key in kept)
     values = {key.removeprefix("eval_"): _finite(value) for key, value in kept.items()}

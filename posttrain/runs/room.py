@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from posttrain.errors import UserError
@@ -15,16 +17,30 @@ _WORDS = ("No space left", "os error 28", "Disk quota exceeded", "os error 122")
 
 
 def check_room(run: Path) -> None:
-    """Raise UserError when the disk has less room than the run's last checkpoint took."""
+    """Raise UserError when the disk has less room than the run's largest checkpoint took."""
     needed, free = max(checkpoints.sizes(run), default=0), shutil.disk_usage(run).free
     if needed > free:
-        last = checkpoints.newest(run)
-        raise UserError(
-            f"the next checkpoint takes {megabytes(needed)} and {megabytes(free)} are free",
-            where=str(run),
-            fix=f"make room, and run the same command again: it goes on from step "
-            f"{checkpoints.step_of(last) if last else 0}",
-        )
+        raise no_room(run, f"the next checkpoint takes {megabytes(needed)} and {megabytes(free)} are free")
+
+
+def no_room(run: Path, message: str = "the disk is full") -> UserError:
+    """Return the error that says so, and what the run goes on from when there is room."""
+    last = checkpoints.newest(run)
+    step = f"step {checkpoints.step_of(last)}" if last else "the start, since no checkpoint was saved yet"
+    return UserError(message, where=str(run), fix=f"make room, and run the same command again: it goes on from {step}")
+
+
+@contextmanager
+def said_if_full(run: Path) -> Iterator[None]:
+    """Have a disk that is found full, whatever was being written, said as one message: UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise no_room(run) from error
+        raise
 
 
 def is_full(error: BaseException | None, free: int = _NOTHING) -> bool:

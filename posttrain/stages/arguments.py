@@ -121,6 +121,12 @@ def check_batches(recipe: Recipe, processes: int, began: int | None = None) -> N
             where=f"train.{min(set_too)}",
             fix="leave it out: eval.every says how often",
         )
+    if settings.get("sync_ref_model") and recipe.launch.zero == 3:
+        raise UserError(
+            "a reference that follows the model is not saved while it is shared out, and such a run could not resume",
+            where="train.sync_ref_model",
+            fix="use launch.zero 2 or less",
+        )
     _check_lengths(recipe.stage, settings)
     if recipe.stage != "rlvr":
         return

@@ -12,9 +12,10 @@ from typing import Any
 
 from posttrain.errors import UserError
 from posttrain.runs import checkpoints, directory, whole
-from posttrain.runs.room import check_room, is_full
+from posttrain.runs.room import check_room, is_full, no_room
 from posttrain.stages.arguments import train_settings
 from posttrain.stages.job import Job
+from posttrain.stages.reshard import fits_ranks, for_these_ranks
 from posttrain.stages.terminal import say
 from posttrain.stages.unfinished import read_unfinished, write_unfinished
 
@@ -52,7 +53,7 @@ def saving(job: Job) -> type:
                     self.state.save_to_json(str(aside / _STATE))
                     (aside / _ARGUMENTS).unlink(missing_ok=True)
             if self.is_world_process_zero():
-                checkpoints.prune(job.run, limit, self.state.best_global_step)
+                checkpoints.prune(job.run, limit)
                 shutil.rmtree(aside.parent, ignore_errors=True)
             self.state.best_model_checkpoint = _best(self, job)
 
@@ -93,8 +94,7 @@ def saving(job: Job) -> type:
             """Restore the random numbers of this rank; a rank that the checkpoint does not know gets its own."""
             from transformers import set_seed
 
-            ranks = checkpoints.facts_of(Path(checkpoint))["ranks"]["processes"] if checkpoint else 0
-            if checkpoint and ranks != self.args.world_size:
+            if checkpoint and not fits_ranks(Path(checkpoint), self.args.world_size):
                 set_seed(_seed(self.args.seed, self.state.global_step, self.args.process_index))
             else:
                 super()._load_rng_state(checkpoint)  # type: ignore[misc]  # the trainer's
@@ -106,7 +106,9 @@ def saving(job: Job) -> type:
                     f"the best checkpoint, of step {checkpoints.step_of(best)}, cannot be read: {why}",
                     fix="run the same command with --from an earlier step, or leave eval.best_by out",
                 )
+            self.state.best_model_checkpoint = str(for_these_ranks(self, best))
             super()._load_best_model()  # type: ignore[misc]  # the trainer's
+            self.state.best_model_checkpoint = str(best)
 
     return Saving
 
@@ -131,15 +133,10 @@ def _whole_or_absent(trainer: Any, job: Job, place: Path, aside: Path) -> Iterat
         free = shutil.disk_usage(job.run).free
         if trainer.args.world_size == 1:  # else the others are writing still: the next start removes it
             shutil.rmtree(aside, ignore_errors=True)
-        if not is_full(error, free):
-            raise
-        last = checkpoints.newest(job.run)
-        raise UserError(
-            f"the disk is full: the checkpoint of step {checkpoints.step_of(place)} could not be written",
-            where=str(job.run),
-            fix="make room, and run the same command again: it goes on from "
-            + (f"step {checkpoints.step_of(last)}" if last else "the start, since no checkpoint was saved before"),
-        ) from error
+        if is_full(error, free):
+            step = checkpoints.step_of(place)
+            raise no_room(job.run, f"the disk is full: the checkpoint of step {step} was not written") from error
+        raise
 
 
 def _publish(trainer: Any, job: Job, place: Path, aside: Path) -> None:
@@ -158,7 +155,8 @@ def _publish(trainer: Any, job: Job, place: Path, aside: Path) -> None:
                 whole.flushed(job.run, [path.name])  # the rows up to this step are kept as long as it is
         ranks = {"processes": world, "zero": job.recipe.launch.zero}
         files = {name: entry for share in everyones for name, entry in share.items()}
-        whole.write_manifest(aside, files, step=checkpoints.step_of(place), ranks=ranks)
+        best = trainer.state.best_global_step
+        whole.write_manifest(aside, files, step=checkpoints.step_of(place), ranks=ranks, best=best)
         whole.publish(aside, place)
     trainer.accelerator.wait_for_everyone()
 

@@ -24,8 +24,10 @@ from posttrain.recipe.schema import Recipe
 from posttrain.runs import checkpoints, directory
 from posttrain.runs.lineage import finished_document, generation
 from posttrain.runs.metrics import dev_rows, forget_after, read_rows
+from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
+from posttrain.stages.reshard import for_these_ranks
 from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.sampler import policy_of
 from posttrain.stages.terminal import quiet, say
@@ -40,6 +42,11 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
     Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
     """
+    with said_if_full(run):
+        return _train(run, loaded)
+
+
+def _train(run: Path, loaded: Loaded | None) -> Path:
     started = time.time()
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
@@ -51,7 +58,7 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     checkpoint = checkpoints.newest(run)
     earlier = _go_back_to(checkpoint, trainer, job)
     stop = _follow(trainer, job, started - earlier)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(for_these_ranks(trainer, checkpoint)) if checkpoint else None)
     if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(stop.received)
     _finish(trainer, job, loaded, started - earlier)
@@ -83,6 +90,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
 
     from posttrain.data.stream import stream_rows
     from posttrain.memory.before import say_memory
+    from posttrain.memory.disk import say_disk
     from posttrain.memory.forecast import longest_of
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
@@ -100,7 +108,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
-    say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    foreseen = say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    if foreseen is not None:
+        limit = train_settings(recipe)["save_total_limit"]
+        say_disk(foreseen.written, run, arguments, limit, 0 if loaded.stream else len(train))
     if recipe.rollout.url:
         from posttrain.engines.vllm_server import reach
 

@@ -18,8 +18,8 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def save(run: Path, step: int) -> None:
-    with written_whole(checkpoints.place_of(run, step)) as aside:
+def save(run: Path, step: int, **facts) -> None:
+    with written_whole(checkpoints.place_of(run, step), **facts) as aside:
         (aside / "model.safetensors").write_bytes(b"weights" * step)
 
 
@@ -66,11 +66,13 @@ def test_from_a_step_drops_the_later_ones(run: Path) -> None:
     assert steps(run) == [4, 8]
 
 
-def test_the_last_and_the_best_are_kept_whatever_the_clock_says(run: Path) -> None:
+def test_the_last_and_their_best_are_kept_whatever_the_clock_says(run: Path) -> None:
+    save(run, 16, best=8)
+    save(run, 20, best=20)
     save(run, 2)  # the youngest by its time
-    checkpoints.prune(run, 2, best=4)
-    assert steps(run) == [4, 8, 12]
-    checkpoints.prune(run, 1, best=12)
-    assert steps(run) == [12]
-    checkpoints.prune(run, None, best=None)
-    assert steps(run) == [12]
+    checkpoints.prune(run, 2)
+    assert steps(run) == [8, 16, 20]  # 16 cannot be gone on from without 8
+    checkpoints.prune(run, 1)
+    assert steps(run) == [20]
+    checkpoints.prune(run, None)
+    assert steps(run) == [20]
