@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,7 @@ class Result:
 
 def main() -> int:
     arguments = parse()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what is running ends with us
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         for stage in arguments.stages:
