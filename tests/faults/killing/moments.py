@@ -12,10 +12,12 @@ final     from the moment final/ or adapter/ or what becomes them appears, until
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import statistics
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,19 +124,20 @@ class Watch:
     def _saved(self) -> set[tuple[str, int]]:
         """The files in checkpoints/ with their sizes, and the directories: a file that grows is new."""
         found = set()
-        for path in (self.run / "checkpoints").glob("**/*"):
-            try:
-                found.add((str(path), path.stat().st_size if path.is_file() else 0))
-            except FileNotFoundError:
-                continue
+        for folder, folders, files in os.walk(self.run / "checkpoints"):  # skips what is gone meanwhile
+            found |= {(os.path.join(folder, name), 0) for name in folders}
+            for name in files:
+                path = os.path.join(folder, name)
+                with suppress(FileNotFoundError):
+                    found.add((path, os.stat(path).st_size))
         return found
 
     def _final(self) -> set[tuple[str, int]]:
-        return {
-            (path.name, path.stat().st_mtime_ns)
-            for path in (*self.run.glob("final*"), *self.run.glob("adapter*"))
-            if path.is_dir()
-        }
+        found = set()
+        for path in (*self.run.glob("final*"), *self.run.glob("adapter*")):
+            with suppress(FileNotFoundError):
+                found.add((path.name, path.stat().st_mtime_ns))
+        return found
 
     def has_come(self, moment: Moment, lengths: dict[str, float]) -> bool:
         """Tell whether it is time, as of the last look."""
