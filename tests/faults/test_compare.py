@@ -30,6 +30,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run / "run.json").write_text(json.dumps({"steps": 3, "finished": "now", "metrics": {"dev": {"loss": 1}}}))
     (run / "recipe.yaml").write_text("stage: sft\n")
+    (run / "final" / "manifest.json").write_text('{"files": {"lineage.json": {"sha256": "now"}}}')
     (run / "samples").mkdir()
     shutil.copytree(run, tmp_path / "cut")
     return run, tmp_path / "cut"
@@ -40,7 +41,8 @@ def test_equal_runs_differ_in_times_alone(runs: tuple[Path, Path]) -> None:
     assert differences(whole, cut) == []
     text = (cut / "metrics.jsonl").read_text()
     (cut / "metrics.jsonl").write_text(text.replace('"seconds": 2', '"seconds": 9'))
-    (cut / "run.json").write_text((cut / "run.json").read_text().replace("now", "later"))
+    for name in ("run.json", "final/manifest.json"):
+        (cut / name).write_text((cut / name).read_text().replace("now", "later"))
     assert differences(whole, cut) == []
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TIMES = {"seconds", "step_time", "finished"}
+TIMES = {"seconds", "step_time", "finished", "lineage.json"}
+"""Keys that are not compared; the last is the digest of a file with times in it, which is compared itself."""
 _NOT_COMPARED = {"lock", "logs", "policy"}
 _BIG = 100_000
 
