@@ -23,8 +23,8 @@ RLVR = (
     "train.num_generations=4",
     "train.steps_per_generation=2",
     "train.num_iterations=2",
-    "train.max_completion_length=12",
-    "rollout.fill=false",
+    "train.max_completion_length=24",
+    "signal.problems=0",
 )
 TIMES = ("runtime", "per_second", "step_time", "loss_of_run", "total_flos")
 
