@@ -132,7 +132,7 @@ def _whole_or_absent(trainer: Any, job: Job, place: Path, aside: Path) -> Iterat
     except Exception as error:
         free = shutil.disk_usage(job.run).free
         if trainer.args.world_size == 1:  # else the others are writing still: the next start removes it
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(aside.parent, ignore_errors=True)
         if is_full(error, free):
             step = checkpoints.step_of(place)
             raise no_room(job.run, f"the disk is full: the checkpoint of step {step} was not written") from error
