@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-TIMES = {"seconds", "step_time", "finished", "lineage.json"}
-"""Keys that are not compared; the last is the digest of a file with times in it, which is compared itself."""
+TIMES = {"seconds", "step_time", "finished"}
+_PLACES = {"run", "lineage.json"}
+"""Keys that are not compared either: where the run lies, and the digest of a file that says so (and times), which is
+compared itself."""
+
 _NOT_COMPARED = {"lock", "logs", "policy"}
 _BIG = 100_000
 
@@ -66,7 +69,7 @@ def _documents(path: Path) -> Any:
 def _in_documents(one: Any, two: Any, within: float, where: str = "") -> Iterator[str]:
     """Yield the places where two JSON documents differ, times left out."""
     if isinstance(one, dict) and isinstance(two, dict):
-        for key in sorted((one.keys() | two.keys()) - TIMES):
+        for key in sorted((one.keys() | two.keys()) - TIMES - _PLACES):
             if key in one and key in two:
                 yield from _in_documents(one[key], two[key], within, f"{where} {key}")
             else:
