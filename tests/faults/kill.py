@@ -94,7 +94,8 @@ def kill_all(job: Job, folder: Path, arguments: argparse.Namespace) -> Result:
     whole = uninterrupted(job, folder / "whole")
     print(f"{job}: {whole.seconds:.1f} s uninterrupted: ", end="")
     print(", ".join(f"{phase} {seconds:.2f}" for phase, seconds in whole.lengths.items()), flush=True)
-    moments, draw = draw_moments(arguments.kills, arguments.seed), random.Random(arguments.seed)
+    draw = random.Random(f"{arguments.seed} {job}")
+    moments = draw_moments(arguments.kills, draw)
     then = tuple(word for each in arguments.then for word in ("--set", each))
     result = Result(str(job), 0.0, 0, [], [])
     while moments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,12 +12,12 @@ from killing.moments import PHASES, Moment, Watch, draw_moments, phase_lengths
 
 
 def test_moments_are_the_seeds_and_cover_every_phase() -> None:
-    drawn = draw_moments(20, seed=3)
-    assert drawn == draw_moments(20, seed=3) != draw_moments(20, seed=4)
+    drawn, again, others = (draw_moments(20, random.Random(seed)) for seed in (3, 3, 4))
+    assert drawn == again != others
     counts = Counter(moment.phase for moment in drawn)
     assert set(counts) == set(PHASES)
     assert counts["save"] >= 4 and counts["final"] >= 2
-    assert len(draw_moments(3, seed=0)) == 3
+    assert len(draw_moments(3, random.Random(0))) == 3
 
 
 class Stage:

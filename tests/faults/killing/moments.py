@@ -48,9 +48,8 @@ class Moment:
         return f"{self.phase}{f' {self.nth}' if self.phase in _COUNTED else ''} +{self.share:.0%}"
 
 
-def draw_moments(kills: int, seed: int) -> list[Moment]:
+def draw_moments(kills: int, draw: random.Random) -> list[Moment]:
     """Return the moments of `kills` kills: every phase in turn, saving more often, in random order."""
-    draw = random.Random(seed)
     turn = [phase for phase in PHASES for _ in range(_WEIGHTS.get(phase, 1))]
     phases = [turn[number % len(turn)] for number in range(kills)]
     if kills < len(turn):
