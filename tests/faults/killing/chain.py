@@ -114,7 +114,7 @@ def run_chain(
         return kills, wrong  # it began anew, or had ended: other processes are then another batch, or nothing
     within = WITHIN_OTHERS if then else WITHIN if job.processes > 1 else 0.0
     apart = differences(whole.folder / RUN, folder / RUN, within)
-    return kills, wrong + [each for each in apart if not (then and _OF_THE_PLACE.match(each))]
+    return kills, wrong + [each for each in apart if not (then and _OF_THE_PLACE.match(each))][:20]
 
 
 def _killed(whole: Uninterrupted, chain: int, moment: Moment, attempt: Attempt) -> Kill:

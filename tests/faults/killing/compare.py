@@ -33,7 +33,7 @@ def differences(whole: Path, cut: Path, within: float = 0.0) -> list[str]:
         if path.endswith(".safetensors"):
             found += _in_tensors(path, one, two, within)
         elif path.endswith((".json", ".jsonl")):
-            found += [f"{path}{where}" for where in _in_documents(_documents(one), _documents(two), within)][:5]
+            found += [f"{path}{where}" for where in _in_documents(_documents(one), _documents(two), within)]
         elif one.read_bytes() != two.read_bytes():
             found.append(f"{path}: other bytes")
     return found
