@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 TIMES = {"seconds", "step_time", "finished"}
-_PLACES = {"run", "lineage.json"}
-"""Keys that are not compared either: where the run lies, and the digest of a file that says so (and times), which is
-compared itself."""
+_PLACES = {"run"}
+"""Keys that are not compared either: where the run lies."""
 
 _NOT_COMPARED = {"lock", "logs", "policy"}
 _BIG, _PADDING = 100_000, 4096
@@ -28,8 +27,8 @@ def differences(whole: Path, cut: Path, within: float = 0.0) -> list[str]:
         one, two = whole / path, cut / path
         if path.startswith("checkpoints/") or one.is_dir():
             continue  # which checkpoints there are, and of which files, is compared; what is in them shows elsewhere
-        if within and path.endswith("manifest.json"):
-            continue  # digests tell nothing of what may differ a little
+        if path.endswith("manifest.json"):
+            continue  # digests of the files beside it, some of which hold times
         if path.endswith(".safetensors"):
             found += _in_tensors(path, one, two, within)
         elif path.endswith((".json", ".jsonl")):
