@@ -76,6 +76,23 @@ def train_settings(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
+def reads_reference_beforehand(settings: Mapping[str, Any], rows: int, ranks: int) -> bool:
+    """Return whether the reference of DPO and KTO reads all `rows` (0: not known) before the first step: where the
+    settings do not say, when training reads as many rows as there are, and the reference stays what it is."""
+    asked = settings.get("precompute_ref_log_probs")
+    if asked is not None:
+        return bool(asked)
+    return not settings.get("sync_ref_model") and rows_read(settings, rows, ranks) >= rows
+
+
+def rows_read(settings: Mapping[str, Any], rows: int, ranks: int) -> int:
+    """Return the rows that a run over a set of `rows` reads, each as often as it is read."""
+    if settings.get("max_steps", 0) <= 0:
+        return int(settings["num_train_epochs"] * rows)
+    step = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * ranks
+    return int(settings["max_steps"] * step)
+
+
 def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) -> dict[str, Any]:
     """Return the keyword arguments of ``tokenize.OF_STAGE[stage]`` that this recipe asks for.
 

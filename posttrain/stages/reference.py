@@ -22,6 +22,7 @@ from posttrain.data.cache import cached, file_digest
 from posttrain.data.length import kept_part
 from posttrain.data.packing import row_lengths
 from posttrain.progress import progress
+from posttrain.stages.arguments import reads_reference_beforehand, rows_read, train_settings
 from posttrain.stages.job import Job
 from posttrain.stages.terminal import say
 
@@ -48,29 +49,16 @@ class Beforehand:
 
 
 def is_computed_beforehand(job: Job) -> bool:
-    """Whether the reference reads all rows before the first step: where the recipe does not say, when training reads
-    as many rows as there are, and the reference stays what it is (not ``sync_ref_model``).
+    """Whether the reference reads all rows before the first step.
 
     It then reads them in large batches of one length, once for all epochs and looks. A run that ends before it has
     seen its rows would pay for those that it never sees.
     """
-    asked = job.recipe.train.get("precompute_ref_log_probs")
-    if asked is not None:
-        return bool(asked)
-    if job.arguments.sync_ref_model:
-        return False
-    rows, read = len(job.train_dataset), rows_read(job.arguments, len(job.train_dataset))
-    if read < rows:
+    settings, ranks, rows = train_settings(job.recipe), job.arguments.world_size, len(job.train_dataset)
+    read = rows_read(settings, rows, ranks)
+    if settings.get("precompute_ref_log_probs") is None and read < rows:
         say(f"reference: asked at each step, since the run reads {read:,} of {rows:,} rows")
-    return read >= rows
-
-
-def rows_read(arguments: Any, rows: int) -> int:
-    """The rows that a run over a set of `rows` reads, each as often as it is read."""
-    if arguments.max_steps <= 0:
-        return int(arguments.num_train_epochs * rows)
-    each = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    return int(arguments.max_steps * each)
+    return reads_reference_beforehand(settings, rows, ranks)
 
 
 def add_reference(trainer: Any, job: Job) -> None:
