@@ -23,6 +23,10 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.learning_rate=1e-5."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away what the run directory holds and start over.")]
+FromStep = Annotated[
+    int | None,
+    typer.Option("--from", metavar="STEP", help="Go on from the kept checkpoint of this step; later ones are dropped."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 # Of commands that look at rows, of a source or of a recipe.

@@ -12,7 +12,7 @@ from posttrain.data.records import Problem
 from posttrain.endpoint import Endpoint, parse_endpoint
 from posttrain.engines.sampling import Engine, Prompt, Sampling
 from posttrain.importing import import_all
-from posttrain.model.resolve import Parent, resolve
+from posttrain.model.resolve import Parent, check_whole, resolve
 from posttrain.recipe.load import LoadedRecipe
 from posttrain.recipe.schema import Model, Recipe
 
@@ -66,7 +66,9 @@ def check_candidate(chosen: Candidate, recipe: Recipe, sampling: Sampling) -> No
         from posttrain.engines.endpoint import agreed
 
         agreed(chosen.source, sampling)
-    elif recipe.rollout.engine == "vllm":
+        return
+    check_whole(chosen.source, "--model")
+    if recipe.rollout.engine == "vllm":
         from posttrain.engines import vllm
 
         vllm.check(chosen.source)

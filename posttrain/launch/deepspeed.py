@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import timedelta
 from typing import Any
@@ -68,12 +69,26 @@ def _compiles_cpu_adam() -> bool:
     return _on_gpu() and bool(shutil.which("g++") and shutil.which("ninja"))
 
 
+def read_without_code() -> None:
+    """Have PyTorch read every file in this process as data alone, also where DeepSpeed asks for pickles that may run
+    code; its own classes in its checkpoints are let through."""
+    import torch
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    torch.serialization.add_safe_globals([DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address])
+
+
 def join_deepspeed(*, timeout: timedelta) -> None:
     """Give DeepSpeed torch.distributed's process group, so that ZeRO-3 sees all ranks from the start."""
     import deepspeed
     from deepspeed.utils import set_log_level_from_string
 
     set_log_level_from_string("error")
+    read_without_code()
     # Read only to decide on compiling a shared-memory all-reduce: a minute, for what training never uses.
     deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(timeout=timeout, auto_mpi_discovery=False, verbose=False)

@@ -14,13 +14,14 @@ from posttrain.errors import EXIT_USER, UserError
 from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
-from posttrain.model.resolve import Parent, resolve
+from posttrain.model.resolve import Parent, check_whole, resolve
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
-from posttrain.runs import directory
+from posttrain.runs import checkpoints, directory
+from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import check_batches, check_reference
 
 
@@ -49,6 +50,7 @@ def start_stage(
     seed: int | None,
     overrides: Sequence[str],
     fresh: bool,
+    from_step: int | None = None,
 ) -> None:
     """Run one stage and print the path of its finished checkpoint on stdout.
 
@@ -66,8 +68,9 @@ def start_stage(
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
         with _placed(loaded):
-            check_batches(loaded.recipe, plan.world_size)
-        _train(loaded, run, plan, fresh)
+            check_batches(loaded.recipe, plan.world_size, None if fresh else directory.processes_of(run))
+        with said_if_full(run):
+            _train(loaded, run, plan, fresh, from_step)
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
     if plan.world_size > 1 and not plan.processes:
@@ -83,11 +86,13 @@ def parent_from_pipe(stage: str) -> str:
     return line
 
 
-def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
+def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: int | None) -> None:
     """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
     recipe = loaded.recipe
     parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
     _refuse_inside(run, loaded, parent)
+    if plan.is_main:
+        check_whole(parent, loaded.place("model.path"))
     with _placed(loaded):
         check_reference(recipe, parent)
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, place=loaded.place)
@@ -107,12 +112,16 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
             parent_digest=parent.digest,
             world_size=plan.world_size,
             fresh=fresh,
+            from_step=from_step,
         )
 
     with directory.locked(run) if plan.is_main else nullcontext():
         if plan.processes:
             if not _is_finished(opened(), run):
-                run_plan(plan)
+                try:
+                    run_plan(plan)
+                finally:
+                    checkpoints.clear(run)
             return
         os.environ.update(plan.environ)
         if plan.world_size == 1 and _is_finished(opened(), run):

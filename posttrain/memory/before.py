@@ -6,7 +6,7 @@ import os
 
 from posttrain.errors import UserError
 from posttrain.memory.device import this_device
-from posttrain.memory.forecast import fits, forecast
+from posttrain.memory.forecast import Forecast, fits, forecast
 from posttrain.memory.remedies import remedies
 from posttrain.memory.report import advice, gigabytes, summary
 from posttrain.memory.work import Longest, ranks_of
@@ -15,13 +15,14 @@ from posttrain.recipe.schema import Recipe
 from posttrain.stages.terminal import say
 
 
-def say_memory(recipe: Recipe, parent: Parent, longest: Longest) -> None:
-    """Say how much memory the run will take, in the first rank. Nothing is loaded and no random number drawn.
+def say_memory(recipe: Recipe, parent: Parent, longest: Longest) -> Forecast | None:
+    """Say how much memory the run will take, and return what is foreseen, in the first rank. Nothing is loaded and no
+    random number drawn.
 
     Raises UserError when not even the weights fit. A model that cannot be rehearsed is no reason not to start.
     """
     if os.environ.get("RANK", "0") != "0":
-        return
+        return None
     device = this_device(ranks_of(recipe)[1])
     try:
         found = forecast(recipe, parent, longest, on_gpu=device.is_gpu)
@@ -30,7 +31,7 @@ def say_memory(recipe: Recipe, parent: Parent, longest: Longest) -> None:
             lines += advice(remedies(found, parent, longest, device))
     except Exception as error:  # whatever a strange model raises: it is a forecast, and the run goes on without it
         say(f"memory: not foreseen ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
-        return
+        return None
     if found.estimate.weights > device.free:
         raise UserError(
             f"the weights alone take {gigabytes(found.estimate.weights)} GB, and {gigabytes(device.free)} GB are free",
@@ -39,3 +40,4 @@ def say_memory(recipe: Recipe, parent: Parent, longest: Longest) -> None:
         )
     for line in lines:
         say(line)
+    return found

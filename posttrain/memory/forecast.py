@@ -16,24 +16,28 @@ from posttrain.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     from posttrain.memory.device import Device
+    from posttrain.memory.disk import Written
     from posttrain.memory.estimate import Estimate
     from posttrain.memory.work import Work
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run of `recipe` takes on each of its devices; `parameters` are the model's, without adapters."""
+    """What a run of `recipe` takes on each of its devices, and of the disk; `parameters` are the model's, without
+    adapters."""
 
     recipe: Recipe
     work: Work
     parameters: int
     trained: int
     estimate: Estimate
+    written: Written
 
 
 def forecast(recipe: Recipe, parent: Parent, longest: Longest, *, on_gpu: bool) -> Forecast:
     """Return what a run will take. No weights are read. Raises UserError for a model that cannot be drawn up."""
     from posttrain.memory.blueprint import blueprint_of
+    from posttrain.memory.disk import written
     from posttrain.memory.estimate import estimate
 
     work = work_of(recipe, longest, on_gpu=on_gpu, ranks=ranks_of(recipe)[0])
@@ -44,7 +48,8 @@ def forecast(recipe: Recipe, parent: Parent, longest: Longest, *, on_gpu: bool) 
         raise
     except Exception as error:  # whatever a strange model raises on tensors without data
         raise UserError(f"its layers cannot be gone through without weights ({error})", where="model.path") from error
-    return Forecast(recipe, work, blueprint.parameters, blueprint.trained_parameters, found)
+    on_disk = written(recipe, work, blueprint)
+    return Forecast(recipe, work, blueprint.parameters, blueprint.trained_parameters, found, on_disk)
 
 
 def longest_of(train: Any, recipe: Recipe, prompts: Sequence[int]) -> Longest:

@@ -15,6 +15,8 @@ from posttrain.errors import UserError, did_you_mean
 from posttrain.model import hub
 from posttrain.model.digest import digest_of
 from posttrain.runs import directory
+from posttrain.runs.checkpoints import is_named
+from posttrain.runs.whole import MANIFEST, why_not_whole
 
 Kind = Literal["builtin", "run", "directory", "adapter", "gguf", "hub"]
 
@@ -91,9 +93,31 @@ def _builtin_names() -> list[str]:
     return sorted(f"builtin:{config.parent.name}" for config in _BUILTIN.glob(f"*/{_CONFIG}"))
 
 
+def check_whole(parent: Parent, where: str | None = None) -> None:
+    """Read all that a run wrote of a model. Raises UserError where it is not what it was when it was written."""
+    for path in map(Path, (parent.path, *(adapter.path for adapter in parent.adapters))):
+        if (path / MANIFEST).exists() and (why := why_not_whole(path, more=True)):
+            raise UserError(f"{path} is damaged: {why}", where=where, fix="make it anew, or take another copy of it")
+
+
 def _directory(name: str, path: Path, where: str | None) -> Parent:
     run = path.parent if path.name == directory.FINAL else path
-    return _run(name, run, where) if (run / directory.RECIPE).exists() else _weights(name, path, where)
+    if (run / directory.RECIPE).exists():
+        return _run(name, run, where)
+    _refuse_unfinished(name, path, where)
+    return _weights(name, path, where)
+
+
+def _refuse_unfinished(name: str, path: Path, where: str | None) -> None:
+    """Raise UserError for what a run has not written to its end: a checkpoint that is not whole, or what lies in the
+    run's directory beside its checkpoints and its results."""
+    around = next((run for run in list(path.parents)[:3] if (run / directory.INPUTS).exists()), None)
+    part = path.relative_to(around).parts if around else ()
+    checkpoint = len(part) == 2 and is_named(path)
+    if around and not checkpoint and part not in ((directory.FINAL,), (directory.ADAPTER,)):
+        raise UserError(f"{name} is no finished model", where=where, fix=f"name the run itself: {around}")
+    if (checkpoint or (path / MANIFEST).exists()) and (why := why_not_whole(path, more=not checkpoint, read=False)):
+        raise UserError(f"{name} is not whole: {why}", where=where)
 
 
 def _run(name: str, run: Path, where: str | None) -> Parent:
@@ -104,6 +128,7 @@ def _run(name: str, run: Path, where: str | None) -> Parent:
             where=where,
             fix=f"finish it with: posttrain {stage} {run / directory.RECIPE}",
         )
+    _refuse_unfinished(name, run / directory.FINAL, where)
     final = _weights(name, run / directory.FINAL, where)
     return dataclasses.replace(final, kind="run", run=run, digest=digest_of(run / directory.RUN))
 

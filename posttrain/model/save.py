@@ -4,9 +4,6 @@ training."""
 from __future__ import annotations
 
 import copy
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +13,7 @@ from posttrain.model.plain import plain_model
 from posttrain.model.resolve import Parent
 from posttrain.recipe.schema import Model
 from posttrain.runs import directory
+from posttrain.runs.whole import written_whole
 
 if TYPE_CHECKING:
     import torch
@@ -46,12 +44,12 @@ def save_final(
     if trainer.is_world_process_zero():
         if adapted:
             place = final if settings.save == "adapter" else final.with_name(directory.ADAPTER)
-            with _whole(place) as partial:
+            with written_whole(place) as partial:
                 _write_adapter(model, weights, partial, parent)
                 _write_beside(tokenizer, partial, lineage)
         if settings.save == "merged":
             plain = _plain_copy(model, weights, None if adapted else compute_dtype(settings))
-            with _whole(final) as partial:
+            with written_whole(final) as partial:
                 plain.save_pretrained(partial)
                 _write_beside(tokenizer, partial, lineage)
     trainer.accelerator.wait_for_everyone()
@@ -135,14 +133,3 @@ def _write_beside(tokenizer: PreTrainedTokenizerBase, place: Path, lineage: list
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(place)
     directory.write_json(place / directory.LINEAGE, lineage)
-
-
-@contextmanager
-def _whole(place: Path) -> Iterator[Path]:
-    """Give a directory to write into, and move it to `place` when it is complete."""
-    partial = place.with_name(place.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    shutil.rmtree(place, ignore_errors=True)
-    partial.rename(place)

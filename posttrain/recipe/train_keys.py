@@ -54,6 +54,9 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), _STAGE),
     **dict.fromkeys(("resume_from_checkpoint", "ignore_data_skip"), _RESUME),
     **dict.fromkeys(
+        ("save_only_model", "save_on_each_node"), "a checkpoint is all that a run resumes from (docs/runs.md)"
+    ),
+    **dict.fromkeys(
         (
             "remove_unused_columns",
             "dataset_text_field",

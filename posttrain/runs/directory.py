@@ -16,9 +16,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,10 +31,15 @@ from posttrain.recipe.explain import value_at
 from posttrain.recipe.overrides import with_value
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
+from posttrain.runs import checkpoints
+from posttrain.runs.checkpoints import CHECKPOINTS
+from posttrain.runs.whole import write_text
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
-SAMPLES, CHECKPOINTS, FINAL, ADAPTER, LINEAGE = "samples", "checkpoints", "final", "adapter", "lineage.json"
-POLICY = "policy"
+SAMPLES, FINAL, ADAPTER, LINEAGE = "samples", "final", "adapter", "lineage.json"
+POLICY, LOOKS = "policy", "looks.jsonl"
+GROWING = (METRICS, LOOKS)
+"""Files that rows are added to, and that a resumed run cuts back to its checkpoint."""
 
 State = Literal["new", "resume", "finished"]
 
@@ -45,13 +50,7 @@ _FILE_KEYS = ("path", "revision", "chat_template")
 
 def write_json(path: Path, document: Any) -> None:
     """Write `document` whole or not at all: aside, flushed to the disk, then renamed."""
-    aside = path.with_name(path.name + ".partial")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -86,11 +85,15 @@ def open_run(
     parent_digest: str,
     world_size: int = 1,
     fresh: bool = False,
+    from_step: int | None = None,
 ) -> State:
-    """Make `run` ready for the recipe and say what is left to do.
+    """Make `run` ready for the recipe and say what is left to do. What then lies in its checkpoints/ is whole, and the
+    newest, of `from_step` where that is given, is what it goes on from.
 
     Raises UserError when the directory holds something else: another recipe's run, or no run at all.
     """
+    if fresh and from_step is not None:
+        raise UserError("--fresh throws away what --from would go on from", where="--from", fix="leave one out")
     recipe = yaml.safe_load(recipe_text)
     inputs = {
         "recipe": recipe_digest(recipe),
@@ -102,12 +105,19 @@ def open_run(
     is_run = (run / RECIPE).exists() and (run / INPUTS).exists()
     if is_run and not fresh:
         _refuse_other_inputs(run, recipe, inputs)
-        if (run / RUN).exists():
+        if (run / RUN).exists() and from_step is None:
             return "finished"
-        if last_checkpoint(run):
-            _refuse_other_ranks(read_json(run / INPUTS)["ranks"], ranks)
+        for note in checkpoints.settle(run, from_step):
+            print(note, file=sys.stderr)
+        (run / RUN).unlink(missing_ok=True)  # --from reopens a finished run
+        checkpoint = checkpoints.newest(run)
+        if checkpoint:
+            _refuse_other_zero(checkpoints.facts_of(checkpoint)["ranks"], ranks)
+            ranks = read_json(run / INPUTS)["ranks"]  # what the recipe's batch sizes were meant for
         _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
-        return "resume" if last_checkpoint(run) else "new"
+        return "resume" if checkpoint else "new"
+    if from_step is not None:
+        raise UserError(f"{run} holds no run to go on with", where="--from", fix="leave it out")
     if is_run:
         _empty(run)
     elif run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
@@ -127,7 +137,7 @@ _OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY}
 
 def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:
     write_json(run / INPUTS, inputs)
-    (run / RECIPE).write_text(recipe_text, encoding="utf-8")
+    write_text(run / RECIPE, recipe_text)
 
 
 def _empty(run: Path) -> None:
@@ -139,14 +149,20 @@ def _empty(run: Path) -> None:
             entry.unlink()
 
 
-def _refuse_other_ranks(before: Mapping[str, int], now: Mapping[str, int]) -> None:
-    """Raise UserError when an interrupted run would go on with other ranks: its optimizer state is theirs."""
-    if before != now:
+def processes_of(run: Path) -> int | None:
+    """Return how many processes an interrupted run began with, None where there is nothing to go on from."""
+    return read_json(run / INPUTS)["ranks"]["processes"] if checkpoints.newest(run) else None
+
+
+def _refuse_other_zero(before: Mapping[str, int], now: Mapping[str, int]) -> None:
+    """Raise UserError when a run would go on with another ZeRO stage: each keeps the optimizer's state in its own
+    way."""
+    if before["zero"] != now["zero"]:
         raise UserError(
-            f"the run was interrupted with {before['processes']} processes and zero {before['zero']}, and cannot go "
-            f"on with {now['processes']} and zero {now['zero']}",
-            where="launch",
-            fix="use the same, or start over with --fresh",
+            f"the run was interrupted with zero {before['zero']}, and cannot go on with zero {now['zero']}: they keep "
+            "the optimizer's state in different ways",
+            where="launch.zero",
+            fix="use the same, with as many processes as you like, or start over with --fresh",
         )
 
 
@@ -186,33 +202,11 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest checkpoint of `run` that training can go on from, or None.
-
-    trainer_state.json is the last file of a complete one. A checkpoint of the very last step has nothing left to
-    train: the trainer would add a step, so the one before it counts.
-    """
-    found = [path for path in (run / CHECKPOINTS).glob("checkpoint-*") if _can_go_on(path)]
-    return max(found, key=checkpoint_step, default=None)
-
-
-def _can_go_on(checkpoint: Path) -> bool:
-    if not (checkpoint / "trainer_state.json").exists():
-        return False
-    state = read_json(checkpoint / "trainer_state.json")
-    return state["global_step"] < state["max_steps"]
-
-
 def forget_samples_after(run: Path, step: int) -> None:
     """Drop the completions kept of later steps: a resumed run samples them again."""
     for path in (run / SAMPLES).glob("*.jsonl"):
         if (number := re.match(r"(?:train|dev)-(\d+)", path.name)) and int(number[1]) > step:
             path.unlink()
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """Return the step of a ``checkpoint-STEP`` directory."""
-    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 @contextmanager

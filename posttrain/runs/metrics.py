@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from posttrain.runs.whole import write_text
+
 # The trainer's bookkeeping of a finished run; it belongs in run.json.
 _NOT_METRICS = {
     "total_flos",
@@ -26,7 +28,7 @@ def metrics_row(logs: Mapping[str, Any], step: int) -> dict[str, Any] | None:
     finite is written as null, since JSON has no NaN.
     """
     kept = {key: value for key, value in logs.items() if key not in _NOT_METRICS and key != "epoch"}
-    if not kept:
+    if not kept or "train_runtime" in logs:  # TRL adds to the closing line what it has not logged yet
         return None
     dev = any(key.startswith("eval_") for key in kept)
     values = {key.removeprefix("eval_"): _finite(value) for key, value in kept.items()}
@@ -61,9 +63,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def forget_after(path: Path, step: int) -> None:
     """Drop the rows after `step`: a resumed run writes them again."""
     kept = [row for row in read_rows(path) if row["step"] <= step]
-    aside = path.with_suffix(".partial")
-    aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    aside.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def dev_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

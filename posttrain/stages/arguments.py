@@ -5,6 +5,8 @@ Where each default comes from is in docs/defaults.md.
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from posttrain.data.thinking import VARIABLES, settings_of
 from posttrain.errors import UserError
 from posttrain.recipe.schema import Recipe
-from posttrain.runs import directory
+from posttrain.runs import checkpoints, directory
 from posttrain.stages.drawing import check_drawing
 
 if TYPE_CHECKING:
@@ -104,9 +106,25 @@ def token_settings(recipe: Recipe, stage: str, max_length: int | None = None) ->
     return {"max_length": longest, "too_long": recipe.data.too_long, **settings_of(recipe.data, stage)}
 
 
-def check_batches(recipe: Recipe, processes: int) -> None:
-    """Raise UserError when the batch sizes cannot work, before anything is loaded."""
-    settings = train_settings(recipe)
+def spread(settings: dict[str, Any], began: int, processes: int) -> dict[str, Any]:
+    """Return the settings of a run that began with so many processes and goes on with others: as many rows a step, in
+    more or fewer rounds. Raises UserError where these processes cannot make as many."""
+    names = [name for name in ("gradient_accumulation_steps", "steps_per_generation") if settings.get(name)]
+    if any(settings[name] * began % processes for name in names):
+        rounds = math.gcd(*(settings[name] for name in names)) * began
+        raise UserError(
+            f"the run began with {began} processes, and {processes} cannot make as many rows a step "
+            f"({settings['per_device_train_batch_size']} a device x {settings['gradient_accumulation_steps']} rounds x "
+            f"{began} processes)",
+            where="launch.processes",
+            fix="use " + " or ".join(str(number) for number in range(1, rounds + 1) if rounds % number == 0),
+        )
+    return {**settings, **{name: settings[name] * began // processes for name in names}}
+
+
+def check_batches(recipe: Recipe, processes: int, began: int | None = None) -> None:
+    """Raise UserError when the batch sizes cannot work, before anything is loaded. `began`: see `spread`."""
+    settings = spread(train_settings(recipe), began or processes, processes)
     per_device = settings["per_device_train_batch_size"]
     if recipe.stage == "kto" and per_device < 2:
         raise UserError(
@@ -119,6 +137,12 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             "with eval.best_by a checkpoint is saved at every look at the held-out rows",
             where=f"train.{min(set_too)}",
             fix="leave it out: eval.every says how often",
+        )
+    if settings.get("sync_ref_model") and recipe.launch.zero == 3:
+        raise UserError(
+            "a reference that follows the model is not saved while it is shared out, and such a run could not resume",
+            where="train.sync_ref_model",
+            fix="use launch.zero 2 or less",
         )
     _check_lengths(recipe.stage, settings)
     if recipe.stage != "rlvr":
@@ -191,11 +215,12 @@ def make_arguments(recipe: Recipe, run: Path, *, has_dev: bool, dtype: torch.dty
 
     from posttrain.launch.deepspeed import deepspeed_config
 
-    settings = train_settings(recipe)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    settings = spread(train_settings(recipe), directory.processes_of(run) or processes, processes)
     on_gpu = torch.cuda.is_available()
     half = {"bf16": dtype == torch.bfloat16, "fp16": dtype == torch.float16 and on_gpu}
     owned: dict[str, Any] = {
-        "output_dir": str(run / directory.CHECKPOINTS),
+        "output_dir": str(run / checkpoints.CHECKPOINTS),
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "disable_tqdm": True,

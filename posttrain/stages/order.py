@@ -23,7 +23,9 @@ class ByLength:
             return super()._get_train_sampler(train_dataset)  # type: ignore[misc]  # the trainer's
         lengths = row_lengths(self.train_dataset).clip(max=args.max_length)
         if args.train_sampling_strategy == "group_by_length":
-            return LengthOrder(lengths.tolist(), args.train_batch_size * args.gradient_accumulation_steps, args.seed)
+            # The rows of a step, so that a run that goes on with other processes keeps its order.
+            step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            return LengthOrder(lengths.tolist(), step, args.seed)
         measured = Dataset.from_dict({args.length_column_name: lengths})
         return super()._get_train_sampler(measured)  # type: ignore[misc]  # the trainer's
 

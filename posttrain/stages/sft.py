@@ -10,6 +10,7 @@ from posttrain.stages.job import Job
 from posttrain.stages.look import looking
 from posttrain.stages.order import ByLength
 from posttrain.stages.packing import Packing, use_packs
+from posttrain.stages.saving import saving
 from posttrain.stages.terminal import say
 
 
@@ -17,7 +18,7 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL SFTTrainer over rows, or packs of rows, that already carry ``input_ids`` and ``labels``."""
     from trl import SFTTrainer
 
-    class Trainer(looking(job), Packing, ByLength, SFTTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(saving(job), looking(job), Packing, ByLength, SFTTrainer):  # type: ignore[misc]  # a mixin made for this job
         """SFTTrainer that also samples held-out problems."""
 
     args = job.arguments

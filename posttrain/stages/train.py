@@ -21,11 +21,13 @@ from posttrain.importing import import_all
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
-from posttrain.runs import directory
+from posttrain.runs import checkpoints, directory
 from posttrain.runs.lineage import finished_document, generation
 from posttrain.runs.metrics import dev_rows, forget_after, read_rows
+from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import make_arguments, token_settings, train_settings
 from posttrain.stages.job import Job, as_dataset
+from posttrain.stages.reshard import for_these_ranks
 from posttrain.stages.rlvr import prompt_rows
 from posttrain.stages.sampler import policy_of
 from posttrain.stages.terminal import quiet, say
@@ -40,6 +42,11 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
     Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
     """
+    with said_if_full(run):
+        return _train(run, loaded)
+
+
+def _train(run: Path, loaded: Loaded | None) -> Path:
     started = time.time()
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
@@ -48,10 +55,10 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
     job = prepare(recipe, run, parent, loaded)
     trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
-    checkpoint = directory.last_checkpoint(run)
+    checkpoint = checkpoints.newest(run)
     earlier = _go_back_to(checkpoint, trainer, job)
     stop = _follow(trainer, job, started - earlier)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(for_these_ranks(trainer, checkpoint)) if checkpoint else None)
     if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
         raise Stopped(stop.received)
     _finish(trainer, job, loaded, started - earlier)
@@ -59,9 +66,9 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
 
 
 def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
-    """Take back what the run wrote after `checkpoint` (all of it when there is none), and give the trainer what it
-    does not restore by itself. Return the seconds of training before the checkpoint."""
-    step = directory.checkpoint_step(checkpoint) if checkpoint else -1
+    """Take back what the run wrote after `checkpoint` (all of it when there is none), and have the look taken that the
+    run was stopped before. Return the seconds of training before the checkpoint."""
+    step = checkpoints.step_of(checkpoint) if checkpoint else -1
     metrics = job.run / directory.METRICS
     if trainer.is_world_process_zero():
         forget_after(metrics, step)
@@ -71,7 +78,6 @@ def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
         return 0.0
     say(f"resuming from step {step}")
     rows = read_rows(metrics)
-    trainer._total_train_tokens = max((row.get("num_tokens") or 0 for row in rows), default=0)
     every = directory.read_json(checkpoint / "trainer_state.json")["eval_steps"]
     looked = any(row["step"] == step for row in dev_rows(rows))
     job.arguments.eval_on_start = job.eval_dataset is not None and step % every == 0 and not looked
@@ -84,6 +90,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
 
     from posttrain.data.stream import stream_rows
     from posttrain.memory.before import say_memory
+    from posttrain.memory.disk import say_disk
     from posttrain.memory.forecast import longest_of
     from posttrain.model.load import compute_dtype, load_model, make_lora
     from posttrain.model.tokenizer import load_tokenizer
@@ -101,7 +108,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
-    say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    foreseen = say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    if foreseen is not None:
+        limit = train_settings(recipe)["save_total_limit"]
+        say_disk(foreseen.written, run, arguments, limit, 0 if loaded.stream else len(train))
     if recipe.rollout.url:
         from posttrain.engines.vllm_server import reach
 
@@ -229,7 +239,7 @@ def _dev_after(trainer: Any, looks: list[dict[str, Any]]) -> dict[str, Any] | No
     """Return the look that belongs to final/: the best checkpoint's where one is kept, else the last."""
     best = trainer.state.best_model_checkpoint
     if best and trainer.args.load_best_model_at_end:
-        step = directory.checkpoint_step(Path(best))
+        step = checkpoints.step_of(Path(best))
         return next((look for look in looks if look["step"] == step), None)
     return looks[-1] if looks else None
 

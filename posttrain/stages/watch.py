@@ -78,6 +78,11 @@ class Patience(TrainerCallback):
     def __init__(self, looks: int) -> None:
         self.looks = looks
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        """Stop where the run had stopped already, and was ended before it had written what it had."""
+        if state.global_step and state.best_global_step and not args.eval_on_start:
+            control.should_training_stop = (state.global_step - state.best_global_step) / state.eval_steps >= self.looks
+
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics=None, **_: Any
     ):

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from posttrain.errors import UserError
-from posttrain.model.resolve import Adapter, resolve
+from posttrain.model.resolve import Adapter, check_whole, resolve
+from posttrain.runs import checkpoints
+from posttrain.runs.whole import written_whole
 
 TINY = Path(resolve("builtin:tiny").path)
 
@@ -210,3 +212,29 @@ def test_a_missing_model_is_said_fast_and_without_torch():
 
 def _package() -> str:
     return str(TINY.parent.parent.parent)
+
+
+def test_a_part_of_a_run_is_a_parent_only_when_it_is_whole(run, tmp_path):
+    (run / "inputs.json").write_text("{}")
+    place = checkpoints.place_of(run, 8)
+    with written_whole(place) as aside:
+        shutil.copytree(TINY, aside, dirs_exist_ok=True)
+        with pytest.raises(UserError, match="no finished model"):
+            resolve(str(aside))
+    assert resolve(str(place)).kind == "directory"
+    weights = place / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match=r"is damaged: model\.safetensors has changed"):
+        check_whole(resolve(str(place)))
+    weights.write_bytes(content[:-1])
+    with pytest.raises(UserError, match=r"is not whole: model\.safetensors has"):
+        resolve(str(place))
+    (place / "manifest.json").unlink()
+    with pytest.raises(UserError, match="is not whole: it has no manifest"):
+        resolve(str(place))
+    for part in ("final.partial", "checkpoints/checkpoint-8.broken", "policy"):
+        shutil.copytree(TINY, run / part)
+        with pytest.raises(UserError, match=f"no finished model\n  name the run itself: {run}"):
+            resolve(str(run / part))

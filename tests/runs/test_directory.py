@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 import yaml
 
 from posttrain.errors import UserError
-from posttrain.runs import directory
+from posttrain.runs import checkpoints, directory
 from posttrain.runs.directory import locked, open_run
+from posttrain.runs.whole import written_whole
 
 RECIPE = {
     "stage": "sft",
@@ -28,14 +28,14 @@ def text(**changes) -> str:
     return yaml.safe_dump({**RECIPE, **changes})
 
 
-def opened(run: Path, recipe: str, data: str = "d", parent: str = "p", fresh: bool = False) -> str:
-    return open_run(run, recipe, data_digest=data, parent_digest=parent, fresh=fresh)
+def opened(run: Path, recipe: str, data: str = "d", parent: str = "p", **options) -> str:
+    return open_run(run, recipe, data_digest=data, parent_digest=parent, **options)
 
 
-def checkpoint(run: Path, step: int, max_steps: int = 100) -> None:
-    path = run / "checkpoints" / f"checkpoint-{step}"
-    path.mkdir()
-    (path / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": max_steps}))
+def checkpoint(run: Path, step: int, processes: int = 1, zero: int = 0) -> None:
+    facts = {"ranks": {"processes": processes, "zero": zero}}
+    with written_whole(checkpoints.place_of(run, step), **facts) as aside:
+        (aside / "trainer_state.json").write_text("{}")
 
 
 def test_new_then_resume_then_finished(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_new_then_resume_then_finished(tmp_path: Path) -> None:
     checkpoint(run, 9)
     checkpoint(run, 10)
     assert opened(run, text()) == "resume"
-    assert directory.last_checkpoint(run) == run / "checkpoints" / "checkpoint-10"
+    assert checkpoints.newest(run) == run / "checkpoints" / "checkpoint-10"
     directory.write_json(run / "run.json", {})
     assert opened(run, text()) == "finished"
     assert opened(run, text(out="elsewhere", launch={"processes": 2})) == "finished"
@@ -69,13 +69,6 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run directory"):
         opened(tmp_path, text(), fresh=True)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
-
-
-def test_a_checkpoint_without_its_last_file_does_not_count(tmp_path: Path) -> None:
-    run = tmp_path / "a"
-    opened(run, text())
-    (run / "checkpoints" / "checkpoint-5").mkdir()
-    assert directory.last_checkpoint(run) is None
 
 
 def hold(run: Path, held: multiprocessing.Event, done: multiprocessing.Event) -> None:  # type: ignore[valid-type]
@@ -133,21 +126,35 @@ def test_a_changed_grader_file_is_another_recipe(tmp_path: Path) -> None:
         opened(run, recipe)
 
 
-def test_an_interrupted_run_keeps_its_ranks(tmp_path: Path) -> None:
+def test_a_run_goes_on_with_other_processes_but_not_another_zero_stage(tmp_path: Path) -> None:
     run = tmp_path / "a"
-    open_run(run, text(), data_digest="d", parent_digest="p", world_size=2)
-    checkpoint(run, 3)
-    with pytest.raises(UserError, match="interrupted with 2 processes"):
-        opened(run, text())
-    assert open_run(run, text(), data_digest="d", parent_digest="p", world_size=2) == "resume"
+    assert opened(run, text(launch={"zero": 2}), world_size=2) == "new"
+    assert directory.processes_of(run) is None
+    checkpoint(run, 3, processes=2, zero=2)
+    with pytest.raises(UserError, match="interrupted with zero 2, and cannot go on with zero 0"):
+        opened(run, text(), world_size=2)
+    assert opened(run, text(launch={"zero": 2}), world_size=1) == "resume"
+    checkpoint(run, 4, processes=1, zero=2)
+    assert opened(run, text(launch={"zero": 2}), world_size=4) == "resume"
+    assert directory.processes_of(run) == 2  # what its batch sizes are for
 
 
-def test_a_checkpoint_of_the_last_step_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_from_goes_back_and_reopens_a_finished_run(tmp_path: Path) -> None:
     run = tmp_path / "a"
+    with pytest.raises(UserError, match="holds no run to go on with"):
+        opened(run, text(), from_step=4)
     opened(run, text())
-    checkpoint(run, 8)
-    checkpoint(run, 12, max_steps=12)
-    assert directory.last_checkpoint(run) == run / "checkpoints" / "checkpoint-8"
+    for step in (4, 8):
+        checkpoint(run, step)
+    directory.write_json(run / "run.json", {})
+    with pytest.raises(UserError, match="there are: 4, 8"):
+        opened(run, text(), from_step=6)
+    with pytest.raises(UserError, match="--fresh throws away"):
+        opened(run, text(), from_step=4, fresh=True)
+    assert (run / "run.json").exists()
+    assert opened(run, text(), from_step=4) == "resume"
+    assert not (run / "run.json").exists()
+    assert checkpoints.newest(run) == run / "checkpoints" / "checkpoint-4"
 
 
 def test_samples_of_steps_taken_again_are_forgotten(tmp_path: Path) -> None:

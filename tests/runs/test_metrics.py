@@ -20,6 +20,7 @@ def test_train_and_dev_rows_carry_the_same_names() -> None:
 
 def test_the_trainers_closing_line_is_no_step() -> None:
     assert metrics_row({"train_runtime": 3.0, "train_loss": 0.4, "total_flos": 1.0, "epoch": 1}, 9) is None
+    assert metrics_row({"train_runtime": 3.0, "entropy": 0.2}, 9) is None
 
 
 def test_what_is_not_finite_is_null() -> None:

@@ -10,7 +10,7 @@ from posttrain.errors import UserError
 from posttrain.model.resolve import Adapter, Parent
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
-from posttrain.stages.arguments import check_batches, check_reference
+from posttrain.stages.arguments import check_batches, check_reference, spread
 
 QUICKSTART = Path(__file__).parents[2] / "recipes" / "quickstart"
 
@@ -69,3 +69,16 @@ def test_what_goes_with_lengths_is_taken() -> None:
 def test_a_policy_for_long_rows_that_the_stage_has_not_got_is_refused(stage: str, policy: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         recipe(f"data.too_long={policy}", stage=stage)
+
+
+def test_a_run_goes_on_with_as_many_rows_a_step() -> None:
+    settings = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 6, "steps_per_generation": None}
+    assert spread(settings, began=2, processes=1)["gradient_accumulation_steps"] == 12
+    assert spread(settings, began=2, processes=4)["gradient_accumulation_steps"] == 3
+    with pytest.raises(UserError, match="8 a device x 6 rounds x 2 processes") as caught:
+        spread(settings, began=2, processes=5)
+    assert str(caught.value).endswith("use 1 or 2 or 3 or 4 or 6 or 12")
+    drawn = {**settings, "steps_per_generation": 4}
+    assert spread(drawn, began=1, processes=2)["steps_per_generation"] == 2
+    with pytest.raises(UserError, match="use 1 or 2"):
+        spread(drawn, began=1, processes=3)

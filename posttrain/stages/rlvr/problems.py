@@ -14,9 +14,9 @@ from pathlib import Path
 
 from posttrain.evals.summary import Graded
 from posttrain.recipe.schema import Retire
+from posttrain.runs.directory import LOOKS
 from posttrain.runs.metrics import read_rows
-
-LOOKS = "looks.jsonl"
+from posttrain.runs.whole import write_text
 
 _LONGEST = 32
 """A rest is at most so many times as long as the first."""
@@ -134,9 +134,7 @@ def read_looks(run: Path, until: int) -> list[Look]:
 
 def write_looks(run: Path, looks: Sequence[Look]) -> None:
     """Write the file anew, whole or not at all."""
-    aside = run / f"{LOOKS}.partial"
-    aside.write_text("".join(_lines(looks)), encoding="utf-8")
-    aside.replace(run / LOOKS)
+    write_text(run / LOOKS, "".join(_lines(looks)))
 
 
 def append_looks(run: Path, looks: Sequence[Look]) -> None:

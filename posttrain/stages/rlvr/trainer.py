@@ -17,6 +17,7 @@ from posttrain.stages.rlvr.rewards import keeper, reward_of
 from posttrain.stages.rlvr.rollouts import Drawn, Rollouts
 from posttrain.stages.rlvr.signal import signal_gate
 from posttrain.stages.rlvr.skip import counting, only, share, why_all_rows
+from posttrain.stages.saving import saving
 from posttrain.stages.terminal import say
 
 
@@ -48,7 +49,7 @@ def make_trainer(job: Job) -> Any:
     rollouts, keep = Rollouts(job), keeper(job)
     furthest = ANOTHER_MODEL if job.policy else None  # an engine with weights of its own may have the wrong ones
 
-    class Trainer(looking(job), GRPOTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(saving(job), looking(job), GRPOTrainer):  # type: ignore[misc]  # a mixin made for this job
         """GRPOTrainer whose held-out look is pass@1 and pass@k by the recipe's graders, not a loss; whose completions
         are drawn and graded before it asks for them; and that runs the model on the rows alone that move it."""
 
