@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from posttrain.data.load import load_data
 from posttrain.errors import EXIT_USER, UserError
+from posttrain.launch.agreement import about, agree
+from posttrain.launch.failure import exit_code_of
 from posttrain.launch.plan import Plan, make_plan
+from posttrain.launch.ranks import from_first_rank, joined_ranks
 from posttrain.launch.supervise import run_plan
-from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
+from posttrain.launch.worker import end_rank, say_why
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
@@ -65,13 +68,25 @@ def start_stage(
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
-        with _placed(loaded):
-            check_batches(loaded.recipe, plan.world_size)
-        _train(loaded, run, plan, fresh)
+        is_rank = plan.world_size > 1 and not plan.processes
+        try:
+            with _placed(loaded):
+                check_batches(loaded.recipe, plan.world_size)
+            _train(loaded, run, plan, fresh)
+        except BaseException as error:
+            if is_rank:
+                _end(error)
+            raise
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
-    if plan.world_size > 1 and not plan.processes:
+    if is_rank:
         end_rank(0)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """End this rank, saying why."""
+    say_why(error)
+    end_rank(exit_code_of(error))
 
 
 def parent_from_pipe(stage: str) -> str:
@@ -117,12 +132,13 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
         os.environ.update(plan.environ)
         if plan.world_size == 1 and _is_finished(opened(), run):
             return  # before torch is imported
-        join_ranks()
-        if plan.world_size == 1 or not _is_finished(from_first_rank(opened), run):
-            from posttrain.stages.train import run_stage
+        with joined_ranks(run, _end):
+            if plan.world_size > 1:
+                agree(about(recipe.model_dump(mode="json"), rows=rows.digest, model=parent.digest))
+            if plan.world_size == 1 or not _is_finished(from_first_rank(opened), run):
+                from posttrain.stages.train import run_stage
 
-            run_stage(run, rows)
-        leave_ranks()
+                run_stage(run, rows)
 
 
 @contextmanager
