@@ -83,6 +83,24 @@ def start_stage(
         end_rank(0)
 
 
+def check_launch(
+    recipe_path: Path, *, ranks: int, model: str | None, out: str | None, seed: int | None, overrides: Sequence[str]
+) -> LoadedRecipe:
+    """Return the recipe of a run that another program will start as so many ranks; raises UserError for what cannot
+    work."""
+    if model == "-":
+        raise UserError("a job cannot read the line of a stage before it", where="--model", fix="name the model")
+    loaded = load_recipe(recipe_path, stage=None, overrides=overrides, model=model, out=out, seed=seed)
+    if loaded.recipe.stage == "eval":
+        raise UserError("an eval runs in one process", where=loaded.place("stage"), fix="run `posttrain eval` itself")
+    if loaded.recipe.launch.hostfile:
+        place = loaded.place("launch.hostfile")
+        raise UserError("the machines come from SLURM, not from a hostfile", where=place, fix="leave it out")
+    with _placed(loaded):
+        check_batches(loaded.recipe, ranks)
+    return loaded
+
+
 def _end(error: BaseException) -> NoReturn:
     """End this rank, saying why."""
     say_why(error)
