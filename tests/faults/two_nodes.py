@@ -107,8 +107,8 @@ def _make_node(name: str, network: str, folder: Path) -> Node:
     options = ["--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     holder = subprocess.Popen(["unshare", *options, "sh", "-c", begin])
     children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
-    node = Node(name, network, interface, int(_soon(lambda: children.read_text().split())[0]))
-    _soon(lambda: Path(f"/proc/{node.pid}/comm").read_text() == "sleep\n")
+    node = Node(name, network, interface, int(soon(lambda: children.read_text().split())[0]))
+    soon(lambda: Path(f"/proc/{node.pid}/comm").read_text() == "sleep\n")
     peer = ["peer", "name", "eth0", "netns", str(node.pid)]
     for command in (
         ["ip", "link", "add", interface, "type", "veth", *peer],
@@ -128,7 +128,7 @@ def forward(on: bool) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text(str(int(on)))
 
 
-def _soon(ask, seconds: float = 120.0):  # type: ignore[no-untyped-def]
+def soon(ask, seconds: float = 120.0):  # type: ignore[no-untyped-def]
     """Return what `ask` returns once that is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -207,7 +207,7 @@ def is_cut(nodes: tuple[Node, Node], zero: int, silent: bool) -> None:
     name = f"cut-{'silently' if silent else 'link'}-zero{zero}"
     write_recipe(name, zero=zero)
     ranks = start_ranks(nodes, name)
-    _soon(lambda: len(losses(name)) >= 12)
+    soon(lambda: len(losses(name)) >= 12)
     cut = time.monotonic()
     if silent:
         forward(False)
@@ -235,7 +235,7 @@ def is_killed(nodes: tuple[Node, Node]) -> None:
     """A rank is killed: the other ends and names it."""
     write_recipe("killed", steps=200)
     ranks = start_ranks(nodes, "killed")
-    _soon(lambda: len(losses("killed")) >= 3)
+    soon(lambda: len(losses("killed")) >= 3)
     killed = time.monotonic()
     rank = Path(f"/proc/{ranks[1].pid}/task/{ranks[1].pid}/children").read_text().split()
     os.kill(int(rank[0]), signal.SIGKILL)
@@ -288,30 +288,37 @@ SCENES: dict[str, Callable[[tuple[Node, Node]], None]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenes", nargs="*", metavar="SCENE", help=", ".join(SCENES))
+def in_namespaces(script: str, about: str | None, scenes: Sequence[str] = ()) -> Path:
+    """Return the directory to work in, with the shipped rows, once this program runs in namespaces of its own: the
+    first time it starts itself there, and ends with it."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", nargs="*", metavar="SCENE", help=", ".join(scenes))
     parser.add_argument("--work", type=Path, help="a directory for the runs; else one that is deleted")
     given = parser.parse_args()
-    if unknown := set(given.scenes) - SCENES.keys():
+    if unknown := set(given.scenes) - set(scenes):
         parser.error(f"no scene {', '.join(unknown)}")
-    if reason := None if INSIDE in os.environ else why_not():
+    if INSIDE in os.environ:
+        os.chdir(given.work)
+        subprocess.run(posttrain("recipe", "copy", "quickstart", "."), check=True, stdout=subprocess.DEVNULL)
+        return Path.cwd()
+    if reason := why_not():
         sys.exit(reason)
-    if INSIDE not in os.environ:
-        work = given.work or Path(tempfile.mkdtemp(prefix="two-nodes-"))
-        work.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-        environ = {**os.environ, INSIDE: "1", "PYTHONPATH": path, "POSTTRAIN_CACHE": str(work.absolute() / "cache")}
-        command = [*_unshare(), sys.executable, __file__, *given.scenes, "--work", str(work.absolute())]
-        code = subprocess.run(command, env={"OMP_NUM_THREADS": "1", **environ}).returncode
-        if given.work is None:
-            shutil.rmtree(work)
-        sys.exit(code)
-    os.chdir(given.work)
-    subprocess.run(posttrain("recipe", "copy", "quickstart", "."), check=True, stdout=subprocess.DEVNULL)
-    nodes = make_nodes(given.work)
-    for name in given.scenes or SCENES:
-        say(f"{name}: {' '.join((SCENES[name].__doc__ or '').split())}".rstrip(": "))
+    work = given.work or Path(tempfile.mkdtemp(prefix="two-nodes-"))
+    work.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    environ = {**os.environ, INSIDE: "1", "PYTHONPATH": path, "POSTTRAIN_CACHE": str(work.absolute() / "cache")}
+    command = [*_unshare(), sys.executable, script, *given.scenes, "--work", str(work.absolute())]
+    code = subprocess.run(command, env={"OMP_NUM_THREADS": "1", **environ}).returncode
+    if given.work is None:
+        shutil.rmtree(work)
+    sys.exit(code)
+
+
+def main() -> None:
+    work = in_namespaces(__file__, __doc__, list(SCENES))
+    nodes = make_nodes(work)
+    for name in [name for name in sys.argv[1:] if name in SCENES] or SCENES:
+        say(f"{name}:")
         SCENES[name](nodes)
 
 
