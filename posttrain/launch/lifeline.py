@@ -8,7 +8,6 @@ A rank that ends says why, in one line of JSON; the first rank passes it on to t
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import selectors
 import socket
@@ -55,9 +54,9 @@ class Peer:
 class Lifeline:
     """This rank's connections: to the first rank, or in the first to all others."""
 
-    def __init__(self, peers: dict[socket.socket, Peer], end: Callable[[BaseException], object]) -> None:
+    def __init__(self, rank: int, peers: dict[socket.socket, Peer], end: Callable[[BaseException], object]) -> None:
         """`end` ends this process for a reason that it is given; it is called from a thread of its own."""
-        self._peers, self._end = peers, end
+        self._rank, self._peers, self._end = rank, peers, end
         self._cause: dict[str, Any] | None = None
         self._known, self._ending = threading.Event(), threading.Event()
         for line in peers:
@@ -67,16 +66,15 @@ class Lifeline:
     def cause_of(self, error: BaseException) -> BaseException:
         """Return why this rank really ends: another's end, where that broke what this one was doing."""
         self._ending.set()
-        if isinstance(error, RuntimeError):  # as all that torch.distributed raises
-            self._known.wait(_NEWS_SECONDS)
-        own = isinstance(error, UserError | Stopped) or self._cause is None
-        return error if own else as_error(self._cause)  # type: ignore[arg-type]
+        if not isinstance(error, RuntimeError):  # as all are that torch.distributed raises
+            return error
+        self._known.wait(_NEWS_SECONDS)
+        return error if self._cause is None else as_error(self._cause)
 
     def leave(self, error: BaseException | None = None) -> None:
         """Say that this rank ends, and why; without an error it has done its work."""
         self._ending.set()
-        rank = int(os.environ["RANK"])
-        self._tell({"code": 0} if error is None else self._cause or failure_document(rank, error))
+        self._tell({"code": 0} if error is None else self._cause or failure_document(self._rank, error))
 
     def _tell(self, document: dict[str, Any]) -> None:
         words = json.dumps(document).encode() + b"\n"
@@ -117,7 +115,7 @@ def open_lifeline(
     """
     me = {"rank": rank, "host": socket.gethostname()}
     if rank == 0:
-        return Lifeline(_accept_all(store, world_size, me, time.monotonic() + seconds), end)
+        return Lifeline(rank, _accept_all(store, world_size, me, time.monotonic() + seconds), end)
     port, word = json.loads(store.get(_KEY))
     try:
         line = socket.create_connection((address, port), timeout=seconds)
@@ -128,7 +126,7 @@ def open_lifeline(
             f"rank {rank} ({me['host']}) cannot reach rank 0 at {address}:{port}: {error}",
             fix="the machines of a run must reach each other on every port",
         ) from None
-    return Lifeline({line: Peer(0, first["host"])}, end)
+    return Lifeline(rank, {line: Peer(0, first["host"])}, end)
 
 
 def _accept_all(store: Store, world_size: int, me: dict[str, Any], deadline: float) -> dict[socket.socket, Peer]:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -271,6 +272,79 @@ def shares_nothing(nodes: tuple[Node, Node]) -> None:
     assert codes == [2, 2]
 
 
+SSHD = """
+HostKey {folder}/key
+AuthorizedKeysFile {folder}/key.pub
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+PasswordAuthentication no
+"""
+SSH = """
+IdentityFile {folder}/key
+StrictHostKeyChecking no
+UserKnownHostsFile /dev/null
+LogLevel ERROR
+"""
+
+
+def serve_ssh(nodes: Sequence[Node]) -> None:
+    """Start an ssh server on each node, and let each in to the others without a password. Needs root."""
+    folder = Path("ssh").absolute()
+    if folder.exists():
+        return
+    folder.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+    (folder / "sshd_config").write_text(SSHD.format(folder=folder))
+    (folder / "config").write_text(SSH.format(folder=folder))
+    home = Path.home() / ".ssh"
+    home.mkdir(exist_ok=True)
+    for node in nodes:
+        node.do("mount", "--bind", str(folder), str(home))
+        node.do("mount", "-t", "tmpfs", "none", "/run")
+        node.do("mkdir", "/run/sshd")
+        node.start([shutil.which("sshd") or "sshd", "-D", "-e", "-f", str(folder / "sshd_config")], Path("sshd.log"))
+
+
+def by_hostfile(nodes: tuple[Node, Node]) -> None:
+    """DeepSpeed's launcher starts the ranks from node-a, by pdsh; when they are cut off all of it ends."""
+    if missing := [name for name in ("pdsh", "ssh", "sshd") if not shutil.which(name)]:
+        say(f"  left out: no program {', '.join(missing)}")
+        return
+    serve_ssh(nodes)
+    Path("hosts.txt").write_text("node-a slots=1\nnode-b slots=1\n")
+    write_recipe("hostfile", zero=2)
+    command = posttrain("sft", "hostfile.yaml", "--set", "launch.hostfile=hosts.txt", "--set", "launch.processes=auto")
+    log = Path("hostfile.node-a.log")
+    run = nodes[0].start(command, log)
+    soon(lambda: len(losses("hostfile")) >= 12)
+    cut = time.monotonic()
+    forward(False)
+    code = run.wait(300)
+    ended = time.monotonic() - cut
+    soon(lambda: not ranks_on(nodes[1]), STOPS_WITHIN_SECONDS)
+    say(f"cut after step {len(losses('hostfile'))}: the command ended with {code} after {ended:.0f} s")
+    say(f"  node-a: {last_words('hostfile', nodes[0])}")
+    say(f"  no rank on node-b after {time.monotonic() - cut:.0f} s")
+    assert code == 1 and ended < STOPS_WITHIN_SECONDS and "rank 1 (node-b)" in last_words("hostfile", nodes[0])
+    forward(True)
+    assert nodes[0].start(command, log).wait(300) == 0, log.read_text()[-2000:]
+    difference = same(losses("hostfile"), losses(on_one_machine(2, 30)))
+    say(f"resumed to the end: losses differ by {difference:.1e} from a run that was not cut")
+    assert difference < 1e-5
+
+
+def ranks_on(node: Node) -> list[str]:
+    """Return the process ids of posttrain's ranks on a node."""
+    network, found = os.readlink(f"/proc/{node.pid}/ns/net"), []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            here = os.readlink(process / "ns/net") == network
+            if here and b"posttrain.launch.worker" in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
+
+
 def say(text: str) -> None:
     print(text, flush=True)
 
@@ -285,6 +359,7 @@ SCENES: dict[str, Callable[[tuple[Node, Node]], None]] = {
     "killed": is_killed,
     "disagree": crashes,
     "unshared": shares_nothing,
+    "hostfile": by_hostfile,
 }
 
 
