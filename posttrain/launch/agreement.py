@@ -8,7 +8,7 @@ import platform
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ SEEN_SECONDS = 30
 """How long a shared file system may take to show one machine what another wrote."""
 
 _POLL_SECONDS = 0.2
+_MOST_LINES = 20
 _DIGITS = 12  # of a digest, in a message
 _LIBRARIES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "deepspeed", "datasets")
 
@@ -39,19 +40,23 @@ def about(recipe: Mapping[str, Any], *, rows: str, model: str) -> dict[str, str]
 
 def agree(mine: Mapping[str, str]) -> None:
     """Raise the same UserError in every rank when what they are to do is not the same; it says where and what."""
-    told = _from_all(dict(mine))
-    first = told[0][1]
-    differing = [
-        f"{key}: {first.get(key, 'not there')} on {told[0][0]}, {other.get(key, 'not there')} on {who}"
-        for who, other in told[1:]
-        for key in {**first, **other}
-        if first.get(key) != other.get(key)
-    ]
-    if differing:
+    if lines := differences(_from_all(dict(mine))):
         raise UserError(
-            "the ranks do not have the same to do:\n  " + "\n  ".join(_most_of(differing)),
+            "the ranks do not have the same to do:\n  " + "\n  ".join(lines),
             fix="give all of them one recipe, the same rows and model, and the same versions",
         )
+
+
+def differences(told: Sequence[tuple[str, Mapping[str, str]]]) -> list[str]:
+    """Return a line for each key that the ranks, by their names, do not say the same of."""
+    lines = []
+    for key in dict.fromkeys(key for _, said in told for key in said):
+        who_says: dict[str, list[str]] = {}
+        for who, said in told:
+            who_says.setdefault(said.get(key, "nothing"), []).append(who)
+        if len(who_says) > 1:
+            lines.append(f"{key}: " + "; ".join(f"{value} on {listed(who)}" for value, who in who_says.items()))
+    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"and {len(lines) - _MOST_LINES} more"]
 
 
 def check_shared(run: Path) -> None:
@@ -108,7 +113,3 @@ def _code_digest() -> str:
     for path in sorted(root.rglob("*.py")):
         total.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return total.hexdigest()
-
-
-def _most_of(lines: list[str], most: int = 20) -> list[str]:
-    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]

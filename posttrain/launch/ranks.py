@@ -144,23 +144,32 @@ def _meet(rank: int, world_size: int) -> Any:
         raise UserError(message, fix="MASTER_ADDR and MASTER_PORT name the machine of rank 0 and a free port") from None
     store = PrefixStore(f"posttrain/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", server)
     _name_interface(address)
-    store.set(f"came/{rank}", host)
     try:
-        if rank == 0:
-            store.wait([f"came/{other}" for other in range(world_size)], patience)
-            store.set("missing", "none")
-        missing = store.get("missing").decode()
-    except DistError:
-        came = [rank == other or store.check([f"came/{other}"]) for other in range(world_size)]
-        missing = ", ".join(str(other) for other, is_here in enumerate(came) if not is_here) if rank == 0 else "0"
-        if rank == 0:
-            store.set("missing", missing)
-    if missing != "none":
+        missing = _missing(store, rank, world_size, host, patience)
+    except DistError as error:
+        missing = f"0: {str(error).splitlines()[0]}"  # it has the store
+    if missing:
         raise UserError(
-            f"rank {missing} of {world_size} has not come within {JOIN_SECONDS // 60} minutes",
+            f"rank {rank} ({host}) has waited for {JOIN_SECONDS:,} seconds: there is no rank {missing}",
             fix="look at what its machine says; all of them must be started with the same MASTER_ADDR",
         )
     return store
+
+
+def _missing(store: Any, rank: int, world_size: int, host: str, patience: timedelta) -> str:
+    """Return which ranks have not come, as the first has found; raises DistError when it is the first."""
+    from torch.distributed import DistError
+
+    store.set(f"came/{rank}", host)
+    if rank == 0:
+        came = [f"came/{other}" for other in range(world_size)]
+        try:
+            store.wait(came, patience)
+        except DistError:
+            store.set("missing", ", ".join(key[5:] for key in came if not store.check([key])))
+        else:
+            store.set("missing", "")
+    return str(store.get("missing").decode())
 
 
 def _name_interface(address: str) -> None:

@@ -129,7 +129,7 @@ def forward(on: bool) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text(str(int(on)))
 
 
-def soon(ask, seconds: float = 120.0):  # type: ignore[no-untyped-def]
+def soon(ask, seconds: float = 400.0):  # type: ignore[no-untyped-def]
     """Return what `ask` returns once that is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -172,7 +172,7 @@ def last_words(name: str, node: Node) -> str:
     return text[text.rindex("error: ") :].strip() if "error: " in text else f"(no error)\n{text[-500:]}"
 
 
-def wait_for(ranks: Sequence[subprocess.Popen[bytes]], seconds: float = 240) -> list[int]:
+def wait_for(ranks: Sequence[subprocess.Popen[bytes]], seconds: float = 400) -> list[int]:
     return [rank.wait(seconds) for rank in ranks]
 
 
@@ -187,7 +187,7 @@ def on_one_machine(zero: int, steps: int) -> str:
     name = f"one-zero{zero}-{steps}"
     if not Path("runs", name, "run.json").exists():
         write_recipe(name, zero=zero, processes=2, steps=steps)
-        subprocess.run(posttrain("sft", f"{name}.yaml"), check=True, stderr=subprocess.DEVNULL, timeout=240)
+        subprocess.run(posttrain("sft", f"{name}.yaml"), check=True, stderr=subprocess.DEVNULL, timeout=400)
     return name
 
 
@@ -216,7 +216,7 @@ def is_cut(nodes: tuple[Node, Node], zero: int, silent: bool) -> None:
         subprocess.run(["ip", "link", "set", nodes[1].interface, "down"], check=True)
     codes, ends = [], []
     for rank in ranks:
-        codes.append(rank.wait(300))
+        codes.append(rank.wait(400))
         ends.append(time.monotonic() - cut)
     say(f"cut after step {len(losses(name))}: ended with {codes}, all within {max(ends):.0f} s")
     for node in nodes:
@@ -240,7 +240,7 @@ def is_killed(nodes: tuple[Node, Node]) -> None:
     killed = time.monotonic()
     rank = Path(f"/proc/{ranks[1].pid}/task/{ranks[1].pid}/children").read_text().split()
     os.kill(int(rank[0]), signal.SIGKILL)
-    code = ranks[0].wait(300)
+    code = ranks[0].wait(400)
     say(f"rank 1 killed: rank 0 ended with {code} after {time.monotonic() - killed:.1f} s")
     say(f"  node-a: {last_words('killed', nodes[0])}")
     assert code == 1 and "rank 1 (node-b) is gone" in last_words("killed", nodes[0])
@@ -320,7 +320,7 @@ def by_hostfile(nodes: tuple[Node, Node]) -> None:
     soon(lambda: len(losses("hostfile")) >= 12)
     cut = time.monotonic()
     forward(False)
-    code = run.wait(300)
+    code = run.wait(400)
     ended = time.monotonic() - cut
     soon(lambda: not ranks_on(nodes[1]), STOPS_WITHIN_SECONDS)
     say(f"cut after step {len(losses('hostfile'))}: the command ended with {code} after {ended:.0f} s")
@@ -328,7 +328,7 @@ def by_hostfile(nodes: tuple[Node, Node]) -> None:
     say(f"  no rank on node-b after {time.monotonic() - cut:.0f} s")
     assert code == 1 and ended < STOPS_WITHIN_SECONDS and "rank 1 (node-b)" in last_words("hostfile", nodes[0])
     forward(True)
-    assert nodes[0].start(command, log).wait(300) == 0, log.read_text()[-2000:]
+    assert nodes[0].start(command, log).wait(400) == 0, log.read_text()[-2000:]
     difference = same(losses("hostfile"), losses(on_one_machine(2, 30)))
     say(f"resumed to the end: losses differ by {difference:.1e} from a run that was not cut")
     assert difference < 1e-5
