@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from posttrain import __version__
-from posttrain.cli import advice, cleaning, data, evals, feedback, memory, recipes, shaping, stages
+from posttrain.cli import advice, cleaning, data, evals, feedback, launch, memory, recipes, shaping, stages
 from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, Stopped, UserError
 
 app = typer.Typer(
@@ -60,6 +60,10 @@ recipe_app.command("copy")(recipes.copy)
 recipe_app.command("schema")(recipes.schema)
 recipe_app.command("from-openai")(recipes.from_openai)
 app.add_typer(recipe_app, name="recipe")
+
+launch_app = typer.Typer(help="Files that start a run elsewhere.", no_args_is_help=True, rich_markup_mode=None)
+launch_app.command("slurm")(launch.slurm)
+app.add_typer(launch_app, name="launch")
 
 
 def _version(asked: bool) -> None:

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from posttrain.data.load import load_data
 from posttrain.errors import EXIT_USER, UserError
+from posttrain.launch.agreement import about, agree
+from posttrain.launch.failure import exit_code_of
 from posttrain.launch.plan import Plan, make_plan
+from posttrain.launch.ranks import from_first_rank, joined_ranks
 from posttrain.launch.supervise import run_plan
-from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
+from posttrain.launch.worker import end_rank, say_why
 from posttrain.model.resolve import Parent, check_whole, resolve
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
@@ -67,14 +70,44 @@ def start_stage(
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
-        with _placed(loaded):
-            check_batches(loaded.recipe, plan.world_size, None if fresh else directory.processes_of(run))
-        with said_if_full(run):
-            _train(loaded, run, plan, fresh, from_step)
+        is_rank = plan.world_size > 1 and not plan.processes
+        try:
+            with _placed(loaded):
+                check_batches(loaded.recipe, plan.world_size, None if fresh else directory.processes_of(run))
+            with said_if_full(run):
+                _train(loaded, run, plan, fresh, from_step)
+        except BaseException as error:
+            if is_rank:
+                _end(error)
+            raise
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
-    if plan.world_size > 1 and not plan.processes:
+    if is_rank:
         end_rank(0)
+
+
+def check_launch(
+    recipe_path: Path, *, ranks: int, model: str | None, out: str | None, seed: int | None, overrides: Sequence[str]
+) -> LoadedRecipe:
+    """Return the recipe of a run that another program will start as so many ranks; raises UserError for what cannot
+    work."""
+    if model == "-":
+        raise UserError("a job cannot read the line of a stage before it", where="--model", fix="name the model")
+    loaded = load_recipe(recipe_path, stage=None, overrides=overrides, model=model, out=out, seed=seed)
+    if loaded.recipe.stage == "eval":
+        raise UserError("an eval runs in one process", where=loaded.place("stage"), fix="run `posttrain eval` itself")
+    if loaded.recipe.launch.hostfile:
+        place = loaded.place("launch.hostfile")
+        raise UserError("the machines come from SLURM, not from a hostfile", where=place, fix="leave it out")
+    with _placed(loaded):
+        check_batches(loaded.recipe, ranks)
+    return loaded
+
+
+def _end(error: BaseException) -> NoReturn:
+    """End this rank, saying why."""
+    say_why(error)
+    end_rank(exit_code_of(error))
 
 
 def parent_from_pipe(stage: str) -> str:
@@ -126,12 +159,13 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: 
         os.environ.update(plan.environ)
         if plan.world_size == 1 and _is_finished(opened(), run):
             return  # before torch is imported
-        join_ranks()
-        if plan.world_size == 1 or not _is_finished(from_first_rank(opened), run):
-            from posttrain.stages.train import run_stage
+        with joined_ranks(run, _end):
+            if plan.world_size > 1:
+                agree(about(recipe.model_dump(mode="json"), rows=rows.digest, model=parent.digest))
+            if plan.world_size == 1 or not _is_finished(from_first_rank(opened), run):
+                from posttrain.stages.train import run_stage
 
-            run_stage(run, rows)
-        leave_ranks()
+                run_stage(run, rows)
 
 
 @contextmanager
