@@ -97,8 +97,8 @@ def _chains(segments: Sequence[Segment], begin: np.ndarray) -> list[np.ndarray]:
 
 
 def _is_causal(segment: Segment) -> bool:
-    """Whether a segment's attention needs no mask: nothing precedes it, or that is no longer than a long segment, and is
-    asked again. Half the pairs of a whole row are then no more than all pairs of the segment and what it sees."""
+    """Whether a segment's attention needs no mask: nothing precedes it, or what does is no longer than it, and is asked
+    again. Half the pairs of a whole row are then no more than all pairs of a segment and what it sees."""
     return segment.start == 0 or (len(segment) >= _LONG and segment.start <= len(segment))
 
 

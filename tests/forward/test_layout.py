@@ -66,7 +66,7 @@ def test_padding_sees_something_so_that_it_is_a_number() -> None:
 
 
 def test_a_short_beginning_of_long_rows_is_asked_again_rather_than_masked() -> None:
-    """Attention without a mask costs half the pairs of a row, with one all pairs of its own tokens and what they see."""
+    """Attention without a mask costs half the pairs of a row, with one all of its own and what they see."""
     common = np.arange(9)
     short, long = (lay_out([np.concatenate([common, np.full(n, first)]) for first in (50, 51)]) for n in (511, 512))
     assert [(block.causal, block.queries.shape[1]) for block in short.blocks] == [(True, 9), (False, 511)]

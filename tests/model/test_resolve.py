@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -199,15 +198,13 @@ def test_hub_model_from_the_cache(tmp_path, monkeypatch):
     assert "not on the hub" in message("org/name", revision="v2")
 
 
-def test_a_missing_model_is_said_fast_and_without_torch():
+def test_a_missing_model_is_said_without_torch():
     code = (
         "import sys\nfrom posttrain.errors import UserError\nfrom posttrain.model.resolve import resolve\n"
         "try: resolve('org/name')\nexcept UserError: pass\n"
         "assert not {'torch', 'transformers', 'peft'} & set(sys.modules), 'heavy imports'"
     )
-    started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, env={"HF_HUB_OFFLINE": "1", "PYTHONPATH": _package()})
-    assert time.monotonic() - started < 2
 
 
 def _package() -> str:
