@@ -21,8 +21,7 @@ _ROW = np.dtype([("key", KEY), ("value", "<f4")])
 
 def look_up(folder: Path, keys: Keys) -> Values:
     """Return the number of each key, in the shape of `keys`; NaN where none is known."""
-    files = [np.load(path) for path in sorted(folder.glob("*.npy"))]
-    rows = np.concatenate([np.empty(0, _ROW), *files])
+    rows = np.concatenate([np.empty(0, _ROW), *map(_rows_of, sorted(folder.glob("*.npy")))])
     found = np.full(keys.shape, np.nan, np.float32)
     if len(rows):
         known, first = np.unique(rows["key"], return_index=True)
@@ -37,11 +36,26 @@ def add(folder: Path, keys: Keys, values: Values) -> None:
     rows = np.empty(keys.size, _ROW)
     rows["key"], rows["value"] = keys.ravel(), values.ravel()
     rows = rows[~np.isnan(rows["value"])]
-    path = folder / hashlib.sha256(rows.tobytes()).hexdigest()[:32]
+    path = folder / _name(rows)
     making = path.with_suffix(f".{os.getpid()}")
     try:
         with making.open("wb") as file:
             np.save(file, rows)
+            file.flush()
+            os.fsync(file.fileno())
         making.rename(path.with_suffix(".npy"))
     finally:
         making.unlink(missing_ok=True)
+
+
+def _rows_of(path: Path) -> Any:
+    """Return the rows of a file, none where they are not those that it was named for: they are worked out again."""
+    try:
+        rows = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return np.empty(0, _ROW)
+    return rows if path.stem == _name(rows) else np.empty(0, _ROW)
+
+
+def _name(rows: Any) -> str:
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:32]

@@ -33,7 +33,7 @@ from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import checkpoints
 from posttrain.runs.checkpoints import CHECKPOINTS
-from posttrain.runs.whole import write_text
+from posttrain.runs.whole import PARTIAL, write_text
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, FINAL, ADAPTER, LINEAGE = "samples", "final", "adapter", "lineage.json"
@@ -132,7 +132,7 @@ def open_run(
     return "new"
 
 
-_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY}
+_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY, INPUTS + PARTIAL, RECIPE + PARTIAL}
 
 
 def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:
@@ -141,8 +141,10 @@ def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> Non
 
 
 def _empty(run: Path) -> None:
-    """Remove what a run left; its lock stays, since this process holds it."""
-    for entry in run.iterdir():
+    """Remove what a run left; its lock stays, since this process holds it. What makes it finished goes first and what
+    makes it a run last, so that a start that is killed in between leaves no other run than an unfinished one."""
+    order = {RUN: 0, RECIPE: 2, INPUTS: 3}
+    for entry in sorted(run.iterdir(), key=lambda entry: order.get(entry.name, 1)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         elif entry.name != "lock":

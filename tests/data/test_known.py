@@ -54,3 +54,14 @@ def test_processes_add_at_a_time(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         add(tmp_path / "gone", keys("a"), np.zeros(1, np.float32))
+
+
+def test_a_damaged_file_is_not_believed(tmp_path: Path) -> None:
+    add(tmp_path, keys("a"), np.array([1], np.float32))
+    add(tmp_path, keys("b"), np.array([2], np.float32))
+    flipped, cut = tmp_path.iterdir()
+    content = bytearray(flipped.read_bytes())
+    content[-1] ^= 1
+    flipped.write_bytes(content)
+    cut.write_bytes(cut.read_bytes()[:-9])
+    assert np.isnan(look_up(tmp_path, keys("a", "b"))).all()

@@ -101,6 +101,14 @@ def test_fresh_empties_a_run_and_nothing_else(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "rows.jsonl"}
 
 
+def test_a_first_start_that_was_killed_is_started_anew(tmp_path: Path) -> None:
+    for left in ("inputs.json.partial", "inputs.json", "recipe.yaml.partial"):
+        (tmp_path / left).write_text("{")
+        assert opened(tmp_path, text()) == "new"
+        for path in ("recipe.yaml", "inputs.json"):
+            (tmp_path / path).unlink()
+
+
 def test_fresh_keeps_the_lock_that_this_process_holds(tmp_path: Path) -> None:
     run = tmp_path / "a"
     with locked(run):
