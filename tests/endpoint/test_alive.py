@@ -56,7 +56,7 @@ def test_an_answer_may_take_its_time() -> None:
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"])
 def test_a_server_that_dies_while_it_answers(said: bytes) -> None:
-    with pytest.raises(UserError, match="the vLLM server .* does not answer"):
+    with pytest.raises(UserError, match=r"the vLLM server .* does not answer"):
         reach(served(lambda line: line.sendall(said)))
 
 
