@@ -4,6 +4,7 @@ recipe.yaml     the resolved recipe
 inputs.json     digests of recipe, data and parent: what makes two runs the same run
 metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
+alarms.jsonl    the alarms that rang (docs/alarms.md)
 looks.jsonl     rlvr: what was seen of each problem, and when
 policy/         rlvr with a vLLM server: the weights that it read last
 checkpoints/    what an interrupted run resumes from
@@ -38,8 +39,9 @@ POLICY = "policy"
 
 State = Literal["new", "resume", "finished"]
 
-# What may differ between two starts of the same run: where it runs, where it is written, the look before it.
-_PLACE_KEYS = ("out", "launch", "signal")
+# What may differ between two starts of the same run: where it runs, where it is written, the look before it, what
+# warns of it.
+_PLACE_KEYS = ("out", "launch", "signal", "alarms")
 _FILE_KEYS = ("path", "revision", "chat_template")
 
 

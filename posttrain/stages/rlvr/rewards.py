@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ from posttrain.engines.sampling import Completion
 from posttrain.evals.kept import sample_row
 from posttrain.evals.summary import Graded, refuse_errors, summarize
 from posttrain.graders import Grade, grade_all, part_names
+from posttrain.graders.repetition import repeated_share
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.job import Job
@@ -62,8 +63,26 @@ def keeper(job: Job) -> Callable[[int, Sequence[Graded], Callable[[str, float], 
                 if name != "reward":  # TRL logs that
                     log_metric(name, found.mean)
         log_metric("grader_errors", float(len(failed)))
+        log_metric("grader_error_share", len(failed) / len(grades))
+        log_metric("completions/identical", identical(groups))
+        log_metric("completions/repetition", repetition(groups))
 
     return keep
+
+
+def identical(groups: Sequence[Graded]) -> float:
+    """Return the share of completions that are word for word one of another problem's. Those of one problem may well
+    agree."""
+    texts = [Counter(completion.text.strip() for completion in group.completions) for group in groups]
+    everywhere = Counter(text for found in texts for text in found)
+    shared = sum(count for found in texts for text, count in found.items() if everywhere[text] > 1)
+    return shared / sum(found.total() for found in texts)
+
+
+def repetition(groups: Sequence[Graded]) -> float:
+    """Return the share of a completion's word 4-grams that it has said before, in the mean over completions."""
+    texts = [completion.text for group in groups for completion in group.completions]
+    return sum(repeated_share(text.lower().split(), 4) for text in texts) / len(texts)
 
 
 def _groups(job: Job, completion_ids: Sequence[list[int]], index: Sequence[int], stops: set[int]) -> list[Graded]:

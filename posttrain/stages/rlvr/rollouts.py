@@ -68,6 +68,11 @@ class Rollouts:
         self._batch = [(look, groups[look.index]) for look in (filled.final[place] for place in here)]
         return Drawn(filled, list(groups.values()), self._batch, problems.resting(step + 1))
 
+    @property
+    def indices(self) -> list[int]:
+        """The problems of this rank's batch that was drawn last."""
+        return [look.index for look, _ in self._batch]
+
     def hand_out(self, prompts: Any, trainer: Any) -> dict[str, list[Any]]:
         """TRL's `rollout_func`: the tokens of each row of the batch that was drawn last, their log-probabilities, and
         its grade."""
