@@ -159,7 +159,7 @@ def nonfinite_weight(trainer: Any) -> str:
             flags.append(weight.isfinite().all().cpu())
     whole = torch.stack(flags).tolist() if flags else []
     mine = next((name for name, is_whole in zip(names, whole, strict=True) if not is_whole), "")
-    return next(filter(None, everyones(trainer, [mine])), "")
+    return next(filter(None, everyones([mine])), "")
 
 
 def _nonfinite(trainer: Any, losses: Sequence[Any], norm: Any) -> list[bool]:

@@ -16,6 +16,7 @@ from posttrain.graders.repetition import repeated_share
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.job import Job
+from posttrain.stages.look import everyones
 from posttrain.stages.rlvr.problems import rewards_differ
 
 _RECENT_STEPS = 10
@@ -45,7 +46,7 @@ def reward_of(job: Job) -> Callable[..., list[float | None]]:
 def keeper(job: Job) -> Callable[[int, Sequence[Graded], Callable[[str, float], None]], None]:
     """Return a function that keeps a step's groups in samples/ and logs their figures.
 
-    It raises UserError when too many completions of the last steps have no verdict.
+    It raises UserError, in all ranks at once, when too many completions of the last steps have no verdict.
     """
     recent: deque[tuple[int, int]] = deque(maxlen=_RECENT_STEPS)
     sizes = [k for k in job.recipe.eval.k if k <= job.arguments.num_generations]
@@ -53,11 +54,12 @@ def keeper(job: Job) -> Callable[[int, Sequence[Graded], Callable[[str, float], 
     def keep(step: int, groups: Sequence[Graded], log_metric: Callable[[str, float], None]) -> None:
         grades = [grade for group in groups for grade in group.grades]
         failed = [grade.error for grade in grades if grade.error]
-        recent.append((len(failed), len(grades)))
-        if failed:
-            errors, drawn = (sum(counts) for counts in zip(*recent, strict=True))
-            refuse_errors(errors, drawn, job.recipe.rollout.max_grader_errors, failed[-1])
         _append_samples(job, step, groups)
+        everyone = everyones([(len(failed), len(grades), failed[-1] if failed else "")])
+        recent.append((sum(errors for errors, _, _ in everyone), sum(drawn for _, drawn, _ in everyone)))
+        if said := next((last for _, _, last in everyone if last), ""):
+            errors, drawn = (sum(counts) for counts in zip(*recent, strict=True))
+            refuse_errors(errors, drawn, job.recipe.rollout.max_grader_errors, said)
         if len(failed) < len(grades):
             for name, found in summarize(groups, sizes, parts=part_names(job.graders)).figures.items():
                 if name != "reward":  # TRL logs that

@@ -57,10 +57,10 @@ class Rollouts:
                     look_at(step, ask.index, group, queue=ask.queue, mask_truncated=masked)
                     for ask, group in zip(mine, found, strict=True)
                 ]
-                return dict(zip(sorted(asked), everyones(trainer, looks), strict=True))
+                return dict(zip(sorted(asked), everyones(looks), strict=True))
 
             refills = rollout.max_refills if rollout.dynamic_sampling else 0
-            filled = fill(problems, step, everyones(trainer, list(indices)), draw, refills=refills)
+            filled = fill(problems, step, everyones(list(indices)), draw, refills=refills)
         for look in filled.looks:
             problems.add(look)
         if trainer.is_world_process_zero():
