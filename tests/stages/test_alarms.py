@@ -107,7 +107,7 @@ def rings(watched: alarms.Watch, name: str, values: list[float]) -> list[tuple[i
 
 def test_an_alarm_rings_once_and_again_after_it_got_better() -> None:
     values = [0.4] * 8 + [0.0] * 5 + [0.5] * 6
-    # The mean of five is above 0.3 from step 5 on, at most 0.3 from step 10 on, and 0.4 at step 17.
+    # The mean of five is above 0.3 from step 5 on, below it from step 10 on, and 0.4 at step 17.
     assert rings(watch(), "completions/clipped_ratio", values) == [(5, "truncated"), (17, "truncated")]
 
 

@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from posttrain.errors import UserError
-from posttrain.runs.metrics import read_rows
-from posttrain.stages import alarms, nonfinite
+from posttrain.errors import UserError  # noqa: E402
+from posttrain.runs.metrics import read_rows  # noqa: E402
+from posttrain.stages import alarms, nonfinite  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_a_stop_comes_before_the_weights_and_leaves_a_checkpoint_of_them(make_jo
 
 @pytest.mark.parametrize("stage", ["dpo", "kto", "rlvr"])
 def test_every_stage_stops_and_names_its_rows(make_job, stage: str) -> None:
-    trainer, job = trainer_of(make_job, stage)
+    trainer, _ = trainer_of(make_job, stage)
     spoil(trainer, {1})
     before = recorded(trainer)
     with pytest.raises(UserError, match="step 2: the loss is no number") as stop:
@@ -156,7 +156,7 @@ def test_a_gradient_that_is_no_number_under_a_loss_that_is(make_job) -> None:
     """The parameter of DPO's loss so large that its gradient overflows where the loss does not."""
     trainer, _ = trainer_of(make_job, "dpo", "train.beta=1e38")
     before = weights(trainer.model)
-    with pytest.raises(UserError, match="step 1: the gradient's norm is no number; .* none is saved"):
+    with pytest.raises(UserError, match=r"step 1: the gradient's norm is no number; .* none is saved"):
         trainer.train()
     assert equal(weights(trainer.model), before)
 
