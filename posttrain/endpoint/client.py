@@ -257,7 +257,8 @@ def connect(endpoint: Endpoint) -> Client:
     """Return the process's client of this endpoint; raises UserError without the openai package, or a key it needs."""
     if importlib.util.find_spec("openai") is None:
         raise UserError("model endpoints need the openai package", fix="pip install 'posttrain[endpoint]'")
-    return _client(endpoint, api_key(endpoint))
+    with _starting:  # threads share its count of failures, and its rate
+        return _client(endpoint, api_key(endpoint))
 
 
 @lru_cache(maxsize=64)
@@ -265,9 +266,17 @@ def _client(endpoint: Endpoint, key: str) -> Client:
     return Client(endpoint, key)
 
 
-@lru_cache(maxsize=1)
+_starting = threading.Lock()
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the event loop that all clients share, and that ends with the process."""
+    with _starting:  # lru_cache alone lets two threads that come first start one each
+        return _started_loop()
+
+
+@lru_cache(maxsize=1)
+def _started_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoint", daemon=True).start()
     return loop

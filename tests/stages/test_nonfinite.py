@@ -35,13 +35,18 @@ def trainer_of(make_job, stage: str, *settings: str) -> tuple[Any, Any]:
     """The stage's trainer with what follows a run, for a few steps without looks and with a checkpoint at each."""
     import importlib
 
-    from posttrain.stages.train import _follow
+    from posttrain.stages.watch import MetricsWriter
 
     job, _ = make_job(stage, *SMALL[stage], "train.max_steps=4", "train.save_total_limit=9", *settings)
     job.arguments.eval_strategy, job.arguments.eval_on_start = "no", False
     job.arguments.save_steps = 1
     trainer = importlib.import_module(f"posttrain.stages.{stage}").make_trainer(job)
-    _follow(trainer, job, 0.0)
+    for callback in (
+        MetricsWriter(job.run / "metrics.jsonl", 0.0),
+        alarms.Alarmed(job.recipe, job.run),
+        nonfinite.WholeWeights(trainer, job.parent.name),
+    ):
+        trainer.add_callback(callback)
     return trainer, job
 
 

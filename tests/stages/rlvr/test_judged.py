@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from posttrain.errors import UserError  # noqa: E402
 from posttrain.runs.metrics import read_rows  # noqa: E402
 from posttrain.stages.rlvr import make_trainer  # noqa: E402
+from posttrain.stages.watch import MetricsWriter  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -63,9 +64,7 @@ def test_groups_and_advantages_without_what_the_judge_did_not_answer(make_job, c
         return batches[-1]
 
     trainer._generate_and_score_completions = generated
-    from posttrain.stages.train import _follow
-
-    _follow(trainer, job, 0.0)
+    trainer.add_callback(MetricsWriter(job.run / "metrics.jsonl", 0.0))
     trainer.train()
     rows = [row for row in read_rows(job.run / "metrics.jsonl") if row["split"] == "train"]
     for step, (row, batch) in enumerate(zip(rows, batches, strict=True), start=1):
