@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 AlarmName = Literal[
+    "reward",
     "entropy",
     "truncated",
     "length",
@@ -40,6 +41,13 @@ _RLVR = ("rlvr",)
 _LOSS = ("sft", "dpo", "kto")
 
 ALARMS: dict[AlarmName, Alarm] = {
+    "reward": Alarm(
+        _RLVR,
+        0.5,
+        "the reward fell to {:.0%} of what it has been",
+        "go back to an earlier checkpoint with a lower train.learning_rate",
+        below=True,
+    ),
     "entropy": Alarm(
         _RLVR,
         0.05,

@@ -75,6 +75,17 @@ def doubled(name: str) -> Figure:
     return figure
 
 
+def fallen_reward(history: History) -> float | None:
+    """Return the reward over the last steps in terms of that of the best window before; infinity where none was
+    above 0."""
+    starts = range(0, len(history.train) - WINDOW, WINDOW)
+    windows = [mean(history.train[start : start + WINDOW], "reward") for start in starts]
+    best, is_now = max((reward for reward in windows if reward is not None), default=None), now(history, "reward")
+    if best is None or is_now is None:
+        return None
+    return is_now / best if best > 0 else math.inf
+
+
 def fallen_entropy(history: History) -> float | None:
     """Return the entropy over the last steps where that is less than half of what it was at first; else infinity."""
     began, is_now = first(history, "entropy"), now(history, "entropy")
@@ -146,6 +157,7 @@ def _up_to(rows: Sequence[Row], step: int, name: str) -> float | None:
 
 
 FIGURES: dict[AlarmName, Figure] = {
+    "reward": fallen_reward,
     "entropy": fallen_entropy,
     "truncated": recent("completions/clipped_ratio"),
     "length": longer_for_nothing,

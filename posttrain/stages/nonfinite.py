@@ -82,7 +82,9 @@ def guarding(job: Job) -> type:
             rows, bad = self._rows(parts), nonfinite_weight(self)
             saved = directory.last_checkpoint(job.run)
             kept = (
-                f"the last checkpoint is that of step {directory.checkpoint_step(saved)}" if saved else "none is saved"
+                f"the last checkpoint is that of step {directory.checkpoint_step(saved)}"
+                if saved
+                else "no checkpoint is saved yet"
             )
             state = (
                 f"the weights hold what is no number, as {bad}, since an earlier step"

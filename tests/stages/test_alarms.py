@@ -48,6 +48,16 @@ def test_a_figure_is_a_mean_of_five_steps() -> None:
     assert clipped(history({"completions/clipped_ratio": [0.1, 0.2, None, 0.4, 0.5]})) is None
 
 
+def test_the_reward_is_compared_with_its_best() -> None:
+    figure = alarms.FIGURES["reward"]
+    assert figure(history({"reward": [0.2] * 5 + [0.8] * 5 + [0.4] * 2})) == pytest.approx(
+        (0.8 * 3 + 0.4 * 2) / 5 / 0.8
+    )
+    assert figure(history({"reward": [0.2] * 5 + [0.8] * 5 + [0.2] * 5})) == pytest.approx(0.25)
+    assert figure(history({"reward": [0.0] * 10})) == math.inf
+    assert figure(history({"reward": [0.2] * 5})) is None
+
+
 def test_entropy_rings_where_it_fell_not_where_it_always_was() -> None:
     figure = alarms.FIGURES["entropy"]
     assert figure(history({"entropy": [0.04] * 10})) == math.inf
