@@ -42,6 +42,7 @@ State = Literal["new", "resume", "finished"]
 # What may differ between two starts of the same run: where it runs, where it is written, the look before it, what
 # warns of it.
 _PLACE_KEYS = ("out", "launch", "signal", "alarms")
+_LIMIT_KEYS = ("max_grader_errors",)  # a run that it stopped goes on with another
 _FILE_KEYS = ("path", "revision", "chat_template")
 
 
@@ -66,6 +67,7 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     before it do not count: rows are in the data digest, the model in the parent's, others in `file_digests`."""
     asked = {key: value for key, value in recipe.items() if key not in (*_PLACE_KEYS, "data")}
     asked["model"] = {key: value for key, value in recipe["model"].items() if key not in _FILE_KEYS}
+    asked["rollout"] = {key: value for key, value in recipe.get("rollout", {}).items() if key not in _LIMIT_KEYS}
     for loc in grader_paths(recipe.get("graders")):
         if value_at(asked, loc) is not None:
             asked = with_value(asked, loc, None)
@@ -163,6 +165,7 @@ def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, An
         now = dict(_flat(recipe))
         for key in sorted(was.keys() | now.keys()):
             placed = key.startswith((*_PLACE_KEYS, "data.")) or key.removeprefix("model.") in _FILE_KEYS
+            placed = placed or key.removeprefix("rollout.") in _LIMIT_KEYS
             if not placed and was.get(key) != now.get(key):
                 differing.append(f"{key}: {was.get(key)!r} there, {now.get(key)!r} here")
     for key in sorted(before["files"].keys() | inputs["files"].keys()):

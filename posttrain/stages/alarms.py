@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from posttrain.errors import GateError
 from posttrain.recipe.alarms import ALARMS, AlarmName
 from posttrain.recipe.schema import Alarms, Recipe
+from posttrain.runs import directory
 from posttrain.runs.metrics import append_row, forget_after, metrics_row, read_rows
 from posttrain.stages.terminal import say
 
@@ -234,7 +235,7 @@ class Alarmed(TrainerCallback):
         """Take in what a resumed run has logged: what rang then does not ring again."""
         if state.is_world_process_zero:
             forget_after(self._run / FILE, state.global_step)
-        for row in read_rows(self._run / "metrics.jsonl"):
+        for row in read_rows(self._run / directory.METRICS):
             if row["step"] <= state.global_step:
                 self._watch.add(row)
 

@@ -16,7 +16,7 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL DPOTrainer whose reference is the parent model."""
     from trl import DPOTrainer
 
-    class Trainer(looking(job), guarding(job), ByLength, Beforehand, DPOTrainer):  # type: ignore[misc]  # mixins made for this job
+    class Trainer(guarding(job), looking(job), ByLength, Beforehand, DPOTrainer):  # type: ignore[misc]  # mixins made for this job
         """DPOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, *args, **kwargs):

@@ -56,7 +56,7 @@ def make_trainer(job: Job) -> Any:
     from datasets import Dataset
     from trl import KTOTrainer
 
-    class Trainer(looking(job), guarding(job), ByLength, Beforehand, KTOTrainer):  # type: ignore[misc]  # mixins made for this job
+    class Trainer(guarding(job), looking(job), ByLength, Beforehand, KTOTrainer):  # type: ignore[misc]  # mixins made for this job
         """KTOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, processing_class, args, dataset_name):

@@ -18,7 +18,7 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL SFTTrainer over rows, or packs of rows, that already carry ``input_ids`` and ``labels``."""
     from trl import SFTTrainer
 
-    class Trainer(looking(job), guarding(job), Packing, ByLength, SFTTrainer):  # type: ignore[misc]  # mixins made for this job
+    class Trainer(guarding(job), looking(job), Packing, ByLength, SFTTrainer):  # type: ignore[misc]  # mixins made for this job
         """SFTTrainer that also samples held-out problems."""
 
     args = job.arguments

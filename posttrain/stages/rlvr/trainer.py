@@ -49,7 +49,7 @@ def make_trainer(job: Job) -> Any:
     rollouts, keep = Rollouts(job), keeper(job)
     furthest = ANOTHER_MODEL if job.policy else None  # an engine with weights of its own may have the wrong ones
 
-    class Trainer(looking(job), guarding(job), GRPOTrainer):  # type: ignore[misc]  # mixins made for this job
+    class Trainer(guarding(job), looking(job), GRPOTrainer):  # type: ignore[misc]  # mixins made for this job
         """GRPOTrainer whose held-out look is pass@1 and pass@k by the recipe's graders, not a loss; whose completions
         are drawn and graded before it asks for them; and that runs the model on the rows alone that move it."""
 
