@@ -18,6 +18,7 @@ from posttrain.errors import GateError
 from posttrain.evals.summary import Graded
 from posttrain.recipe.alarms import ALARMS
 from posttrain.recipe.schema import Alarms, Recipe
+from posttrain.runs.directory import recipe_digest
 from posttrain.runs.metrics import append_row, read_rows
 from posttrain.stages import alarms
 from posttrain.stages.rlvr.rewards import identical, repetition
@@ -193,3 +194,14 @@ def test_the_page_has_every_alarm_with_its_threshold() -> None:
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
         assert f"| {about.threshold:g} |" in row and f"| {', '.join(about.stages)} |" in row
     assert json.dumps(alarms.WINDOW) in page
+
+
+def test_alarms_and_the_limit_of_errors_may_change_when_a_run_goes_on() -> None:
+    def digest(**rollout: float) -> str:
+        return recipe_digest({**recipe().model_dump(mode="json"), "rollout": rollout})
+
+    assert recipe_digest(recipe(nonfinite="skip").model_dump(mode="json")) == recipe_digest(
+        recipe(stop=["truncated"]).model_dump(mode="json")
+    )
+    assert digest(temperature=1.0, max_grader_errors=0.2) == digest(temperature=1.0, max_grader_errors=0.9)
+    assert digest(temperature=1.0) != digest(temperature=0.5)
