@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from posttrain.errors import did_you_mean
 from posttrain.graders import AnyGrader
+from posttrain.recipe.alarms import ALARMS, AlarmName
 
 Stage = Literal["sft", "dpo", "kto", "rlvr", "eval"]
 
@@ -365,6 +366,30 @@ class Eval(Section):
         return self
 
 
+class Alarms(Section):
+    """What warns of a run that goes wrong, or stops it (docs/alarms.md lists the alarms)."""
+
+    nonfinite: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="A step whose loss or gradient norm is NaN or infinite. Its update is never made; stop: the run "
+        "ends; skip: it goes on with the next step.",
+    )
+    max_skipped: int = Field(default=5, ge=1, description="With skip: the run ends after so many such steps in a row.")
+    thresholds: dict[AlarmName, FiniteFloat] = Field(
+        default_factory=dict, description="Other thresholds, by alarm: {truncated: 0.5}."
+    )
+    silent: list[AlarmName] = Field(default_factory=list, description="Alarms that do not ring.")
+    stop: list[AlarmName] = Field(
+        default_factory=list, description="Alarms that stop the run when they ring, with a checkpoint and exit code 3."
+    )
+
+    @model_validator(mode="after")
+    def _heard_or_not(self) -> Alarms:
+        if both := sorted({*self.stop, *self.thresholds} & set(self.silent)):
+            raise ValueError(f"{both[0]} is silent: leave it out of the other lists")
+        return self
+
+
 class Launch(Section):
     """Where it runs. ZeRO and offload are DeepSpeed's; zero 0 with several processes is PyTorch's data parallelism."""
 
@@ -406,6 +431,7 @@ class Recipe(Section):
     rollout: Rollout = Field(default_factory=Rollout, description="How completions are sampled.")
     eval: Eval = Field(default_factory=Eval, description="The look at held-out rows.")
     signal: Signal = Field(default_factory=Signal, description="The look before rlvr starts.")
+    alarms: Alarms = Field(default_factory=Alarms, description="What warns of a run that goes wrong, or stops it.")
     launch: Launch = Field(default_factory=Launch, description="Where it runs.")
 
     @model_validator(mode="after")
@@ -437,6 +463,7 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.too_long", f"rows of {stage} cannot be split: an answer belongs to its whole prompt"))
     elif stage in ("rlvr", "eval") and "data" in parts and parts["data"].too_long != "keep_start":
         wrong.append(("data.too_long", "prompts that are too long are left out by rollout.max_prompt_tokens"))
+    wrong += _misfits_of_alarms(stage, parts)
     wrong += _misfits_of_looks(stage, parts)
     wrong += _misfits_of_vllm(stage, parts)
     wrong += _misfits_of_choosing(stage, parts)
@@ -450,6 +477,22 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif parts["data"].dev is None and not (sampled and parts["data"].problems):
             wrong.append(("eval.best_by", "needs held-out rows to compare checkpoints by: add data.dev"))
     return wrong
+
+
+def _misfits_of_alarms(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for alarms that another stage has."""
+    if "alarms" not in parts:
+        return []
+    alarms: Alarms = parts["alarms"]
+    if stage == "eval" and alarms != Alarms():
+        return [("alarms", "nothing is trained in eval: leave it out")]
+    named = {"thresholds": alarms.thresholds, "silent": alarms.silent, "stop": alarms.stop}
+    return [
+        (f"alarms.{key}", f"{stage} has no alarm {name!r}; it is one of {', '.join(ALARMS[name].stages)}")
+        for key, names in named.items()
+        for name in names
+        if stage not in ALARMS[name].stages
+    ]
 
 
 def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:

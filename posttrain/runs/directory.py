@@ -4,6 +4,7 @@ recipe.yaml     the resolved recipe
 inputs.json     digests of recipe, data and parent: what makes two runs the same run
 metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
+alarms.jsonl    the alarms that rang (docs/alarms.md)
 looks.jsonl     rlvr: what was seen of each problem, and when
 policy/         rlvr with a vLLM server: the weights that it read last
 checkpoints/    what an interrupted run resumes from
@@ -43,8 +44,10 @@ GROWING = (METRICS, LOOKS)
 
 State = Literal["new", "resume", "finished"]
 
-# What may differ between two starts of the same run: where it runs, where it is written, the look before it.
-_PLACE_KEYS = ("out", "launch", "signal")
+# What may differ between two starts of the same run: where it runs, where it is written, the look before it, what
+# warns of it.
+_PLACE_KEYS = ("out", "launch", "signal", "alarms")
+_LIMIT_KEYS = ("max_grader_errors",)  # a run that it stopped goes on with another
 _FILE_KEYS = ("path", "revision", "chat_template")
 
 
@@ -63,6 +66,7 @@ def recipe_digest(recipe: Mapping[str, Any]) -> str:
     before it do not count: rows are in the data digest, the model in the parent's, others in `file_digests`."""
     asked = {key: value for key, value in recipe.items() if key not in (*_PLACE_KEYS, "data")}
     asked["model"] = {key: value for key, value in recipe["model"].items() if key not in _FILE_KEYS}
+    asked["rollout"] = {key: value for key, value in recipe.get("rollout", {}).items() if key not in _LIMIT_KEYS}
     for loc in grader_paths(recipe.get("graders")):
         if value_at(asked, loc) is not None:
             asked = with_value(asked, loc, None)
@@ -179,6 +183,7 @@ def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, An
         now = dict(_flat(recipe))
         for key in sorted(was.keys() | now.keys()):
             placed = key.startswith((*_PLACE_KEYS, "data.")) or key.removeprefix("model.") in _FILE_KEYS
+            placed = placed or key.removeprefix("rollout.") in _LIMIT_KEYS
             if not placed and was.get(key) != now.get(key):
                 differing.append(f"{key}: {was.get(key)!r} there, {now.get(key)!r} here")
     for key in sorted(before["files"].keys() | inputs["files"].keys()):

@@ -67,14 +67,15 @@ def sampled(
         mine, asked = problems[rank::world], prompts[rank::world]
         advance = shown.looking(len(asked) * sampling.samples) if shown else None
         graded = in_order(sample_and_grade(sample, mine, asked, job.graders, sampling), advance)
-    everyone = everyones(trainer, graded)
+    everyone = everyones(graded)
     # All ranks at once: one that left alone would leave the others waiting.
     check_errors(everyone, job.recipe.rollout.max_grader_errors)
     return everyone
 
 
-def everyones(trainer: Any, rows: list[T]) -> list[T]:
+def everyones(rows: list[T]) -> list[T]:
     """Return the rows of all ranks, in the ranks' order, in every rank."""
+    from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    return list(gather_object(rows)) if trainer.accelerator.num_processes > 1 else rows
+    return list(gather_object(rows)) if PartialState().num_processes > 1 else rows

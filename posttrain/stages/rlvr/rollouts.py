@@ -57,16 +57,21 @@ class Rollouts:
                     look_at(step, ask.index, group, queue=ask.queue, mask_truncated=masked)
                     for ask, group in zip(mine, found, strict=True)
                 ]
-                return dict(zip(sorted(asked), everyones(trainer, looks), strict=True))
+                return dict(zip(sorted(asked), everyones(looks), strict=True))
 
             refills = rollout.max_refills if rollout.dynamic_sampling else 0
-            filled = fill(problems, step, everyones(trainer, list(indices)), draw, refills=refills)
+            filled = fill(problems, step, everyones(list(indices)), draw, refills=refills)
         for look in filled.looks:
             problems.add(look)
         if trainer.is_world_process_zero():
             append_looks(job.run, filled.looks)
         self._batch = [(look, groups[look.index]) for look in (filled.final[place] for place in here)]
         return Drawn(filled, list(groups.values()), self._batch, problems.resting(step + 1))
+
+    @property
+    def indices(self) -> list[int]:
+        """The problems of this rank's batch that was drawn last."""
+        return [look.index for look, _ in self._batch]
 
     def hand_out(self, prompts: Any, trainer: Any) -> dict[str, list[Any]]:
         """TRL's `rollout_func`: the tokens of each row of the batch that was drawn last, their log-probabilities, and
