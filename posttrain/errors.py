@@ -14,6 +14,8 @@ from itertools import islice
 _LONGEST_WORD = 80  # characters
 _MOST_KNOWN = 1000  # names that a word is compared with
 _MOST_LISTED = 30  # names in a message
+MOST_ERRORS = 50
+"""So many are printed one after the other; the rest are counted."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _LONGEST_WORD
 
@@ -47,7 +49,9 @@ class UserErrors(UserError):
     """Several errors found in one pass; printed one after the other."""
 
     def __init__(self, errors: Sequence[UserError]) -> None:
-        super().__init__("\n".join(str(error) for error in errors))
+        more = len(errors) - MOST_ERRORS
+        said = [str(error) for error in errors[:MOST_ERRORS]] + [f"and {more:,} more errors"] * (more > 0)
+        super().__init__("\n".join(said))
         self.errors = list(errors)
 
 

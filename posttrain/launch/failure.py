@@ -12,6 +12,7 @@ from typing import Any
 
 from posttrain.errors import EXIT_CRASH, GateError, Stopped, UserError
 from posttrain.launch.plan import LOGS, Process
+from posttrain.masking import masked
 
 _TAIL_LINES = 12
 _ERROR_FILES = "rank-*.error.json"
@@ -42,7 +43,7 @@ def write_failure(run: Path, rank: int, error: BaseException) -> None:
     logs = run / LOGS
     logs.mkdir(parents=True, exist_ok=True)
     aside = logs / f"rank-{rank}.error.partial"
-    aside.write_text(json.dumps(document), encoding="utf-8")
+    aside.write_text(masked(json.dumps(document)), encoding="utf-8")
     aside.replace(logs / f"rank-{rank}.error.json")
 
 

@@ -15,6 +15,7 @@ from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
 from posttrain.model.resolve import Parent, resolve
+from posttrain.plain_output import bare, plain_result_stream
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
@@ -33,7 +34,7 @@ def reserved_stdout() -> Iterator[TextIO]:
     os.dup2(2, 1)
     try:
         with open(kept, "w", encoding="utf-8", closefd=False) as stdout:
-            yield stdout
+            yield plain_result_stream(stdout)
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)
@@ -69,7 +70,7 @@ def start_stage(
             check_batches(loaded.recipe, plan.world_size)
         _train(loaded, run, plan, fresh)
         if plan.is_main:
-            print(run / directory.FINAL, file=stdout)
+            print(run / directory.FINAL, file=bare(stdout))  # which the next stage reads
     if plan.world_size > 1 and not plan.processes:
         end_rank(0)
 
@@ -86,7 +87,12 @@ def parent_from_pipe(stage: str) -> str:
 def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
     """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
     recipe = loaded.recipe
-    parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
+    parent = resolve(
+        recipe.model.path,
+        revision=recipe.model.revision,
+        trust_remote_code=recipe.model.trust_remote_code,
+        where=loaded.place("model.path"),
+    )
     _refuse_inside(run, loaded, parent)
     with _placed(loaded):
         check_reference(recipe, parent)

@@ -19,6 +19,7 @@ from posttrain.launch.allocator import keep_freed_memory
 from posttrain.launch.failure import exit_code_of, write_failure
 from posttrain.launch.plan import PARENT_PID, threads_of_each
 from posttrain.limits import cores
+from posttrain.plain_output import print_plainly
 from posttrain.runs import directory
 
 Result = TypeVar("Result")
@@ -148,6 +149,7 @@ def _run_stage(run: Path) -> None:
 
 def main() -> NoReturn:
     """``python -m posttrain.launch.worker RUN``: run the stage of a run directory as one rank of it."""
+    print_plainly()
     end_rank(run_rank(Path(sys.argv[1]), _run_stage))
 
 
