@@ -1,6 +1,6 @@
 """Files in object stores and on the hub, by URL: copied once into the cache, again when they change.
 
-Object stores, the hub and servers by their schemes; ``s3://``, ``gs://`` and ``https://`` have extras. fsspec knows more
+Object stores, the hub and servers by their schemes; ``s3://``, ``gs://``, ``https://`` have extras. fsspec knows more
 schemes, and chains of them (``reference::…``, ``zip::…``): some read files of this machine, or run what they read.
 Credentials are found as the store's own tools find them; a URL that holds one is refused, since recipes are kept.
 """

@@ -22,6 +22,7 @@ from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import directory
+from posttrain.runs.lock import locked
 from posttrain.stages.arguments import check_batches, check_reference
 
 
@@ -115,7 +116,9 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
             fresh=fresh,
         )
 
-    with directory.locked(run) if plan.is_main else nullcontext():
+    if plan.is_main:
+        directory.refuse_foreign(run)  # before anything is written there
+    with locked(run) if plan.is_main else nullcontext():
         if plan.processes:
             if not _is_finished(opened(), run):
                 run_plan(plan)

@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -21,6 +22,7 @@ from posttrain.launch.plan import PARENT_PID, threads_of_each
 from posttrain.limits import cores
 from posttrain.plain_output import print_plainly
 from posttrain.runs import directory
+from posttrain.runs.lock import rank_in
 
 Result = TypeVar("Result")
 
@@ -41,9 +43,10 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        join_ranks()
-        work(run)
-        leave_ranks()
+        with rank_in(run) if run.is_dir() else nullcontext():
+            join_ranks()
+            work(run)
+            leave_ranks()
         return 0
     except BaseException as error:
         if not isinstance(error, Stopped):

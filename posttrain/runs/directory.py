@@ -13,14 +13,12 @@ run.json        written last, atomically; without it the run is unfinished
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +29,7 @@ from posttrain.recipe.explain import value_at
 from posttrain.recipe.overrides import with_value
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
+from posttrain.runs.lock import LOCK, RANKS
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, CHECKPOINTS, FINAL, ADAPTER, LINEAGE = "samples", "checkpoints", "final", "adapter", "lineage.json"
@@ -110,19 +109,27 @@ def open_run(
         return "resume" if last_checkpoint(run) else "new"
     if is_run:
         _empty(run)
-    elif run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
-        raise UserError(
-            f"{run} is not empty and is not a run directory",
-            where="out",
-            fix="name another directory with `out:` or --out",
-        )
+    else:
+        refuse_foreign(run)
     for part in (SAMPLES, CHECKPOINTS):
         (run / part).mkdir(parents=True, exist_ok=True)
     _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
     return "new"
 
 
-_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY}
+def refuse_foreign(run: Path) -> None:
+    """Raise UserError for a directory that holds something and is no run."""
+    if (run / RECIPE).exists() and (run / INPUTS).exists():
+        return
+    if run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
+        raise UserError(
+            f"{run} is not empty and is not a run directory",
+            where="out",
+            fix="name another directory with `out:` or --out",
+        )
+
+
+_OURS = {LOCK, RANKS, "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY}
 
 
 def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:
@@ -131,11 +138,11 @@ def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> Non
 
 
 def _empty(run: Path) -> None:
-    """Remove what a run left; its lock stays, since this process holds it."""
+    """Remove what a run left; its locks stay, since this process holds them."""
     for entry in run.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != "lock":
+        elif entry.name not in (LOCK, RANKS):
             entry.unlink()
 
 
@@ -213,24 +220,3 @@ def forget_samples_after(run: Path, step: int) -> None:
 def checkpoint_step(checkpoint: Path) -> int:
     """Return the step of a ``checkpoint-STEP`` directory."""
     return int(checkpoint.name.rsplit("-", 1)[1])
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process; a process that dies lets go of it.
-
-    Raises UserError when another process has it.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"{run} cannot be written: {error.strerror}", where="out", fix="name another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is working in {run}", where="out", fix="wait for it, or name another --out"
-            ) from None
-        yield

@@ -11,7 +11,8 @@ import yaml
 
 from posttrain.errors import UserError
 from posttrain.runs import directory
-from posttrain.runs.directory import locked, open_run
+from posttrain.runs.directory import open_run
+from posttrain.runs.lock import locked
 
 RECIPE = {
     "stage": "sft",
