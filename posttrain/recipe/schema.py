@@ -162,18 +162,18 @@ class SystemPrompt(Section):
 class Data(Section):
     """The rows: what is trained on, what is looked at while training, what is scored only when asked."""
 
-    train: list[Source] = Field(default_factory=list, max_length=200, description="Sources of the training rows.")
+    train: list[Source] = Field(default_factory=list, max_length=100, description="Sources of the training rows.")
     mix: Mix | None = Field(default=None, description="How they are mixed; absent: by share, or one after the other.")
-    dev: Fraction | Annotated[list[Source], Field(max_length=200)] | None = Field(
+    dev: Fraction | Annotated[list[Source], Field(max_length=100)] | None = Field(
         default=None,
         description="Held-out rows looked at while training: {fraction: 0.05} of train, or sources.",
     )
     unseen: list[Source] = Field(
-        default_factory=list, max_length=200, description="Held-out rows scored only by `eval --unseen`."
+        default_factory=list, max_length=100, description="Held-out rows scored only by `eval --unseen`."
     )
     problems: list[Source] = Field(
         default_factory=list,
-        max_length=200,
+        max_length=100,
         description="Held-out problems, as rlvr and eval have them under dev, that sft, dpo and kto sample and grade "
         "at each look.",
     )
@@ -338,7 +338,9 @@ class Eval(Section):
         description="Steps between looks while training; absent: about ten looks, beside step 0 and the end.",
     )
     samples: int = Field(default=8, ge=1, description="Completions a problem.")
-    k: list[Annotated[int, Field(ge=1)]] = Field(default=[1, 8], min_length=1, description="The k of pass@k.")
+    k: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[1, 8], min_length=1, max_length=100, description="The k of pass@k."
+    )
     limit: int | None = Field(default=None, ge=1, description="At most this many held-out problems, taken in order.")
     best_by: str | None = Field(
         default=None,

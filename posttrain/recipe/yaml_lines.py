@@ -20,7 +20,7 @@ from posttrain.errors import UserError
 Loc = tuple[str | int, ...]  # the way to a value: ("data", "train", 0, "path")
 
 _MOST_CHARACTERS = 500_000
-_MOST_VALUES = 20_000
+_MOST_VALUES = 15_000
 _DEEPEST = 40
 _MOST_BITS = 64  # of a whole number
 _SNIPPET = 100  # characters of a line that a message shows
