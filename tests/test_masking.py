@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (tables of texts)
 """Keys are taken out of messages; words that only look like them are left."""
 
 from __future__ import annotations

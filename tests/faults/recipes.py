@@ -14,7 +14,6 @@ import copy
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -351,10 +350,13 @@ def hostile() -> Iterator[Broken]:
 
 @contextmanager
 def workplace() -> Iterator[Path]:
-    """Work in a folder of its own that has the rows of the shipped recipes, offline, without GPUs."""
+    """Work in a folder of its own that has some rows of the shipped recipes, offline, without GPUs."""
     with tempfile.TemporaryDirectory() as made:
         place, before = Path(made), Path.cwd()
-        shutil.copytree(REPOSITORY / "recipes" / "quickstart" / "data", place / "data")
+        (place / "data").mkdir()
+        for file in (REPOSITORY / "recipes" / "quickstart" / "data").glob("*.jsonl"):
+            rows = file.read_text("utf-8").splitlines(keepends=True)
+            (place / "data" / file.name).write_text("".join(rows[:60]), "utf-8")  # what rows cost is another matter
         (place / "grader.py").write_text("def grade(sample, item):\n    return 1.0\n")
         (place / "hosts.txt").write_text("localhost slots=2\n")
         kept = dict(os.environ)

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (tables of texts)
+
 """Broken recipes: a message, or a plan; soon, in little memory, and without running anything. See recipes.py."""
 
 from __future__ import annotations
@@ -96,7 +96,6 @@ def test_by_the_command_line(place: Path) -> None:
 @pytest.mark.slow
 def test_changes_on_the_command_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from posttrain.cli import _run
-
     from tests.faults.recipes import KEYS, NUMBERS, TEXTS, _known_keys
 
     (place / "sft.yaml").write_bytes(as_yaml(random.Random(0), MORE[-3]))
