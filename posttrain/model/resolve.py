@@ -71,9 +71,11 @@ def resolve(
     """
     if not name:
         raise UserError("the model's name is empty: did the command that was to print it fail?", where=where)
-    path = Path(name).expanduser()
     if name.startswith("builtin:"):
         return _builtin(name, where)
+    if max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/")) > 255 or len(name) > 4000:
+        raise UserError("no model has a name that long", where=where)
+    path = Path(name).expanduser()
     if path.is_dir():
         return _directory(name, path.absolute(), trust_remote_code, where)
     if path.is_file():

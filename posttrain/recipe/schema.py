@@ -425,6 +425,8 @@ class Recipe(Section):
     def _can_be_printed(cls, out: str | None) -> str | None:
         if out is not None and (not out.strip() or on_one_line(out) != out):
             raise ValueError("a directory's name on one line, without characters that cannot be seen")
+        if out is not None and (len(out) > 3000 or max(len(part.encode()) for part in out.split("/")) > 255):
+            raise ValueError("longer than a directory's name can be")
         return out
 
     @model_validator(mode="after")

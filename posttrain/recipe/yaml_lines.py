@@ -102,6 +102,8 @@ def _integer(text: str) -> int:
 
 
 def _text(text: str) -> str:
+    if not text.isascii():  # JSON writes a character beyond the first plane as two halves
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     if found := re.search(r"[\0\ud800-\udfff]", text):
         raise ValueError(f"the character \\u{ord(found[0]):04x} is not read")
     return text

@@ -487,6 +487,8 @@ def main() -> int:
                 break
             found = outcome_of_command(broken, place) if options.commands else outcome(broken, place)
             seconds.append(found.seconds)
+            if len(seconds) % 250 == 0:
+                print(f"{len(seconds):,} recipes, {sum(seconds):,.0f} s of processor time", file=sys.stderr)
             counts["went wrong" if found.wrong else "refused" if found.said else "planned"] += 1
             if found.wrong:
                 wrongs[found.wrong[:60]] += 1

@@ -1,4 +1,3 @@
-
 """Broken recipes: a message, or a plan; soon, in little memory, and without running anything. See recipes.py."""
 
 from __future__ import annotations
