@@ -90,6 +90,10 @@ MORE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+ROWS = {"sft": "sft", "dpo": "preferences", "kto": "feedback", "rlvr": "problems", "eval": "dev"}
+"""The rows that recipes of a stage are given here."""
+
+
 class Broken(NamedTuple):
     """A recipe file, and how it was made."""
 
@@ -114,9 +118,12 @@ def broken_recipes(seed: int) -> Iterator[Broken]:
     yield from hostile()
     rng = random.Random(seed)
     seeds = [*shipped(), *MORE]
-    for recipe in seeds:  # of a parent that is there, more can be found wrong
-        if "/" in recipe.get("model", {}).get("path", ""):
-            recipe["model"]["path"] = rng.choice(["builtin:tiny", recipe["model"]["path"]])
+    for recipe in seeds[: -len(MORE)]:  # with a parent and rows that are there, more can be found wrong
+        recipe["model"]["path"] = "builtin:tiny"
+        for part in ("train", "dev", "unseen"):
+            for source in recipe["data"].get(part, []):
+                if isinstance(source, dict):
+                    source["path"] = f"data/{ROWS[recipe['stage']]}.jsonl"
     while True:
         recipe, made = copy.deepcopy(rng.choice(seeds)), []
         for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
