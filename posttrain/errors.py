@@ -12,8 +12,11 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 _LONGEST_WORD = 80  # characters
+_LONGEST_LINE = 2000  # characters, printed
 _MOST_KNOWN = 1000  # names that a word is compared with
 _MOST_LISTED = 30  # names in a message
+MOST_ERRORS = 50
+"""So many are printed one after the other; the rest are counted."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _LONGEST_WORD
 
@@ -40,14 +43,17 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text}\n  {self.fix}" if self.fix else text
+        text = f"{text}\n  {self.fix}" if self.fix else text
+        return text if len(text) <= _LONGEST_LINE else "\n".join(map(_printable, text.split("\n")))
 
 
 class UserErrors(UserError):
     """Several errors found in one pass; printed one after the other."""
 
     def __init__(self, errors: Sequence[UserError]) -> None:
-        super().__init__("\n".join(str(error) for error in errors))
+        more = len(errors) - MOST_ERRORS
+        said = [str(error) for error in errors[:MOST_ERRORS]] + [f"and {more:,} more errors"] * (more > 0)
+        super().__init__("\n".join(said))
         self.errors = list(errors)
 
 
@@ -63,6 +69,12 @@ class Stopped(Exception):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by signal {signal_number}")
         self.exit_code = 128 + signal_number
+
+
+def _printable(line: str) -> str:
+    """`line`, or its two ends: what it quotes may be a book."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 
 
 def brief(value: object) -> str:

@@ -11,6 +11,7 @@ import typer
 from posttrain import __version__
 from posttrain.cli import advice, cleaning, data, evals, feedback, launch, memory, recipes, shaping, stages
 from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, Stopped, UserError
+from posttrain.plain_output import print_plainly
 
 app = typer.Typer(
     name="posttrain",
@@ -88,6 +89,7 @@ def main() -> NoReturn:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    print_plainly()
     sys.exit(_run(arguments, debug))
 
 

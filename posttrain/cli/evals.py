@@ -153,7 +153,7 @@ def grade(
     with reserved_stdout() as stdout:  # a grader in Python may print
         document = (probing.probe_file if probe else offline.grade_file)(grader, file, limit)
         render = probing.render if probe else offline.render
-        print(json.dumps(document, ensure_ascii=False) if as_json else render(document), file=stdout)
+        print(json.dumps(document) if as_json else render(document), file=stdout)
     if not probe and document["rows"] and document["errors"] == len(document["rows"]):
         raise UserError("no row could be graded", where=str(grader), fix="mend the grader: each row says what failed")
     if probe and document["verdict"] == "fail":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from posttrain.errors import UserError
+from posttrain.masking import remember_secret
 
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -83,6 +84,7 @@ def api_key(endpoint: Endpoint) -> str:
     if not key and (endpoint.base_url == OPENAI_URL or endpoint.api_key_env != KEY_VARIABLE):
         fix = f"set {endpoint.api_key_env}, or name a server of your own by base_url or {URL_VARIABLE}"
         raise UserError(f"no key for {endpoint}", fix=fix)
+    remember_secret(key)
     if not re.fullmatch(r"[!-~]*", key):
         raise UserError(f"what {endpoint.api_key_env} holds is no key: it has spaces or letters beyond ASCII")
     return key

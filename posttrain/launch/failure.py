@@ -13,6 +13,7 @@ from typing import Any
 
 from posttrain.errors import EXIT_CRASH, GateError, Stopped, UserError
 from posttrain.launch.plan import LOGS, Process
+from posttrain.masking import masked
 
 _TAIL_LINES = 12
 _ERROR_FILES = "rank-*.error.json"
@@ -37,10 +38,10 @@ def failure_document(rank: int, error: BaseException) -> dict[str, Any]:
         "host": socket.gethostname(),
         "time": time.time(),
         "code": exit_code_of(error),
-        "message": getattr(error, "message", str(error)),
+        "message": masked(getattr(error, "message", str(error))),
         "where": getattr(error, "where", None),
         "fix": getattr(error, "fix", None),
-        "traceback": None if isinstance(error, RankFailed) else "".join(traceback.format_exception(error)),
+        "traceback": None if isinstance(error, RankFailed) else masked("".join(traceback.format_exception(error))),
     }
 
 

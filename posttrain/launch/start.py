@@ -18,12 +18,14 @@ from posttrain.launch.ranks import from_first_rank, joined_ranks
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, say_why
 from posttrain.model.resolve import Parent, check_whole, resolve
+from posttrain.plain_output import bare, plain_result_stream
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import checkpoints, directory
+from posttrain.runs.lock import locked
 from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import check_batches, check_reference
 
@@ -37,7 +39,7 @@ def reserved_stdout() -> Iterator[TextIO]:
     os.dup2(2, 1)
     try:
         with open(kept, "w", encoding="utf-8", closefd=False) as stdout:
-            yield stdout
+            yield plain_result_stream(stdout)
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)
@@ -81,7 +83,7 @@ def start_stage(
                 _end(error)
             raise
         if plan.is_main:
-            print(run / directory.FINAL, file=stdout)
+            print(run / directory.FINAL, file=bare(stdout))  # which the next stage reads
     if is_rank:
         end_rank(0)
 
@@ -122,7 +124,12 @@ def parent_from_pipe(stage: str) -> str:
 def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: int | None) -> None:
     """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
     recipe = loaded.recipe
-    parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
+    parent = resolve(
+        recipe.model.path,
+        revision=recipe.model.revision,
+        trust_remote_code=recipe.model.trust_remote_code,
+        where=loaded.place("model.path"),
+    )
     _refuse_inside(run, loaded, parent)
     if plan.is_main:
         check_whole(parent, loaded.place("model.path"))
@@ -148,7 +155,9 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: 
             from_step=from_step,
         )
 
-    with directory.locked(run) if plan.is_main else nullcontext():
+    if plan.is_main:
+        directory.refuse_foreign(run)  # before anything is written there
+    with locked(run) if plan.is_main else nullcontext():
         if plan.processes:
             if not _is_finished(opened(), run):
                 try:

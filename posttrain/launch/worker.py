@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,8 +20,10 @@ from posttrain.launch.failure import exit_code_of, write_failure
 from posttrain.launch.plan import PARENT_PID
 from posttrain.launch.ranks import joined_ranks
 from posttrain.model.resolve import resolve
+from posttrain.plain_output import print_plainly
 from posttrain.recipe.load import load_recipe
 from posttrain.runs import directory
+from posttrain.runs.lock import rank_in
 
 _PARENT_POLL_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
@@ -47,7 +50,7 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
         return exit_code_of(error)
 
     try:
-        with joined_ranks(run, lambda error: end_rank(tell(error))):
+        with rank_in(run) if run.is_dir() else nullcontext(), joined_ranks(run, lambda error: end_rank(tell(error))):
             work(run)
         return 0
     except BaseException as error:
@@ -89,6 +92,7 @@ def _run_stage(run: Path) -> None:
 
 def main() -> NoReturn:
     """``python -m posttrain.launch.worker RUN``: run the stage of a run directory as one rank of it."""
+    print_plainly()
     end_rank(run_rank(Path(sys.argv[1]), _run_stage))
 
 

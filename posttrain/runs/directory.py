@@ -14,14 +14,12 @@ run.json        written last, atomically; without it the run is unfinished
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +32,7 @@ from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import checkpoints
 from posttrain.runs.checkpoints import CHECKPOINTS
+from posttrain.runs.lock import LOCK, RANKS
 from posttrain.runs.whole import PARTIAL, write_text
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
@@ -124,19 +123,27 @@ def open_run(
         raise UserError(f"{run} holds no run to go on with", where="--from", fix="leave it out")
     if is_run:
         _empty(run)
-    elif run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
-        raise UserError(
-            f"{run} is not empty and is not a run directory",
-            where="out",
-            fix="name another directory with `out:` or --out",
-        )
+    else:
+        refuse_foreign(run)
     for part in (SAMPLES, CHECKPOINTS):
         (run / part).mkdir(parents=True, exist_ok=True)
     _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
     return "new"
 
 
-_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY, INPUTS + PARTIAL, RECIPE + PARTIAL}
+def refuse_foreign(run: Path) -> None:
+    """Raise UserError for a directory that holds something and is no run."""
+    if (run / RECIPE).exists() and (run / INPUTS).exists():
+        return
+    if run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
+        raise UserError(
+            f"{run} is not empty and is not a run directory",
+            where="out",
+            fix="name another directory with `out:` or --out",
+        )
+
+
+_OURS = {LOCK, RANKS, "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY, INPUTS + PARTIAL, RECIPE + PARTIAL}
 
 
 def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:
@@ -145,13 +152,13 @@ def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> Non
 
 
 def _empty(run: Path) -> None:
-    """Remove what a run left; its lock stays, since this process holds it. What makes it finished goes first and what
+    """Remove what a run left; its locks stay, since this process holds them. What makes it finished goes first and what
     makes it a run last, so that a start that is killed in between leaves no other run than an unfinished one."""
     order = {RUN: 0, RECIPE: 2, INPUTS: 3}
     for entry in sorted(run.iterdir(), key=lambda entry: order.get(entry.name, 1)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != "lock":
+        elif entry.name not in (LOCK, RANKS):
             entry.unlink()
 
 
@@ -214,24 +221,3 @@ def forget_samples_after(run: Path, step: int) -> None:
     for path in (run / SAMPLES).glob("*.jsonl"):
         if (number := re.match(r"(?:train|dev)-(\d+)", path.name)) and int(number[1]) > step:
             path.unlink()
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process; a process that dies lets go of it.
-
-    Raises UserError when another process has it.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"{run} cannot be written: {error.strerror}", where="out", fix="name another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is working in {run}", where="out", fix="wait for it, or name another --out"
-            ) from None
-        yield

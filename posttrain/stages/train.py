@@ -51,7 +51,9 @@ def _train(run: Path, loaded: Loaded | None) -> Path:
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
     quiet()
-    parent = resolve(recipe.model.path, revision=recipe.model.revision)
+    parent = resolve(
+        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code
+    )
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
     job = prepare(recipe, run, parent, loaded)
     trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)

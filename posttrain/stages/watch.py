@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from posttrain.plain_output import print_plainly
 from posttrain.runs.metrics import append_row, metrics_row
 from posttrain.stages.terminal import say
 
@@ -92,6 +93,7 @@ class ProgressLine(TrainerCallback):
                 self.label, total=state.max_steps, completed=state.global_step, values=""
             )
             self.progress.start()
+            print_plainly()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
         row = metrics_row(logs or {}, state.global_step)
