@@ -110,12 +110,13 @@ def open_run(
         _refuse_other_inputs(run, recipe, inputs)
         if (run / RUN).exists() and from_step is None:
             return "finished"
+        if checkpoint := checkpoints.newest(run):
+            _refuse_other_zero(checkpoints.facts_of(checkpoint)["ranks"], ranks)
         for note in checkpoints.settle(run, from_step):
             print(note, file=sys.stderr)
         (run / RUN).unlink(missing_ok=True)  # --from reopens a finished run
         checkpoint = checkpoints.newest(run)
         if checkpoint:
-            _refuse_other_zero(checkpoints.facts_of(checkpoint)["ranks"], ranks)
             ranks = read_json(run / INPUTS)["ranks"]  # what the recipe's batch sizes were meant for
         _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
         return "resume" if checkpoint else "new"
