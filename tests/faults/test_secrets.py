@@ -61,7 +61,7 @@ def write(path: Path, document: Any) -> Path:
 def judge(url: str) -> dict[str, Any]:
     asked = [{"role": "user", "content": "{{ sample.output_text }}"}]
     return {"type": "score_model", "name": "judge", "base_url": url, "model": "m", "api_key_env": "JUDGES_PASS", "range": [0, 1],
-            "pass_threshold": 0.5, "max_retries": 0, "timeout_seconds": 2, "input": asked}  # fmt: skip
+            "pass_threshold": 0.5, "max_retries": 1, "timeout_seconds": 9, "input": asked}  # fmt: skip
 
 
 def problems(folder: Path, count: int = 8) -> None:
@@ -97,7 +97,7 @@ def test_rlvr_with_a_judge(program: Any, tmp_path: Path, chat_server: Any) -> No
     recipe: dict[str, Any] = {
         "stage": "rlvr",
         "out": "run",
-        "data": {"train": [{"path": "problems.jsonl"}], "dev": [{"path": "problems.jsonl", "limit": 2}]},
+        "data": {"train": [{"path": "problems.jsonl"}], "dev": {"fraction": 0.25}},
         "graders": [judge(chat_server.base_url)],
         "train": {"max_steps": 1, "num_generations": 2, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
                   "max_completion_length": 8, "save_steps": 1},
