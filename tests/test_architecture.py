@@ -15,6 +15,7 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "deepspeed", "accel
 # Each part may import those before it (and itself). `recipe.check` looks over everything light, by lazy imports.
 LAYERS = (
     "errors",
+    "stopping",
     "limits",
     "progress",
     "importing",

@@ -23,6 +23,14 @@ Sets = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.learning_rate=1e-5."),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Throw away what the run directory holds and start over.")]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        min=0,
+        help="Be done after so many minutes: stop in time to save, with exit code 143. The same command goes on.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 # Of commands that look at rows, of a source or of a recipe.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli.options import AsJson, Fresh, ModelName, Out, RecipePath, Seed, Sets, piped
+from posttrain.cli.options import AsJson, Fresh, MaxMinutes, ModelName, Out, RecipePath, Seed, Sets, piped
 
 
 def stage_command(stage: str, summary: str) -> Callable[..., None]:
@@ -22,10 +22,20 @@ def stage_command(stage: str, summary: str) -> Callable[..., None]:
         seed: Seed = None,
         set_: Sets = None,
         fresh: Fresh = False,
+        max_minutes: MaxMinutes = None,
     ) -> None:
         from posttrain.launch.start import start_stage
 
-        start_stage(stage, recipe, model=model, out=out, seed=seed, overrides=set_ or [], fresh=fresh)
+        start_stage(
+            stage,
+            recipe,
+            model=model,
+            out=out,
+            seed=seed,
+            overrides=set_ or [],
+            fresh=fresh,
+            max_minutes=max_minutes,
+        )
 
     command.__doc__ = (
         f"{summary}\n\nPrints the path of the finished checkpoint; everything else goes to stderr. Run again, a "

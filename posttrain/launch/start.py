@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
+from posttrain import stopping
 from posttrain.data.load import load_data
-from posttrain.errors import EXIT_USER, UserError
+from posttrain.errors import EXIT_USER, Stopped, UserError
 from posttrain.launch.plan import Plan, make_plan
+from posttrain.launch.smaller import run_smaller_and_smaller
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, from_first_rank, join_ranks, leave_ranks
 from posttrain.model.resolve import Parent, resolve
@@ -49,29 +52,45 @@ def start_stage(
     seed: int | None,
     overrides: Sequence[str],
     fresh: bool,
+    max_minutes: float | None = None,
 ) -> None:
     """Run one stage and print the path of its finished checkpoint on stdout.
 
-    Everything that can be wrong without a model is found first. Raises UserError, GateError or Stopped.
+    Everything that can be wrong without a model is found first. The run stops so that it is saved and over after
+    `max_minutes`; those in which it waited for the stage before do not count. Raises UserError, GateError or Stopped.
     """
 
     def read(name: str | None) -> LoadedRecipe:
         return load_recipe(recipe_path, stage=stage, overrides=overrides, model=name, out=out, seed=seed)
 
+    began = None
     with reserved_stdout() as stdout:
         if model == "-":
             read(None)  # a broken recipe is said at once, not when the stage before is done
             model = parent_from_pipe(stage)
+            began = time.time()
+        stopping.take_limits(max_minutes, began)
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
         with _placed(loaded):
             check_batches(loaded.recipe, plan.world_size)
-        _train(loaded, run, plan, fresh)
+        try:
+            _train(loaded, run, plan, fresh)
+        except Stopped as stop:
+            stop.kept = _kept(run)
+            raise
         if plan.is_main:
             print(run / directory.FINAL, file=stdout)
     if plan.world_size > 1 and not plan.processes:
         end_rank(0)
+
+
+def _kept(run: Path) -> str:
+    """Return what a stopped run goes on from."""
+    checkpoint = directory.last_checkpoint(run)
+    saved = f"step {directory.checkpoint_step(checkpoint)} is saved" if checkpoint else "no step is saved yet"
+    return f"{saved}; run the same command again to go on"
 
 
 def parent_from_pipe(stage: str) -> str:
@@ -99,20 +118,29 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool) -> None:
         for note in rows.notes:
             print(note, file=sys.stderr)
 
+    def planned() -> Plan:
+        return make_plan(recipe.launch, run, environ=os.environ, place=loaded.place)
+
     def opened() -> directory.State:
-        return directory.open_run(
-            run,
-            dump_recipe(recipe),
-            data_digest=rows.digest,
-            parent_digest=parent.digest,
-            world_size=plan.world_size,
-            fresh=fresh,
-        )
+        with stopping.held():
+            state = directory.open_run(
+                run,
+                dump_recipe(recipe),
+                data_digest=rows.digest,
+                parent_digest=parent.digest,
+                world_size=plan.world_size,
+                fresh=fresh,
+            )
+        stopping.check()
+        return state
 
     with directory.locked(run) if plan.is_main else nullcontext():
         if plan.processes:
             if not _is_finished(opened(), run):
-                run_plan(plan)
+                if recipe.launch.on_out_of_memory == "smaller":
+                    run_smaller_and_smaller(recipe, run, planned)
+                else:
+                    run_plan(plan)
             return
         os.environ.update(plan.environ)
         if plan.world_size == 1 and _is_finished(opened(), run):

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from posttrain import stopping
 from posttrain.errors import Stopped, UserError
 from posttrain.importing import import_all
 from posttrain.launch.allocator import keep_freed_memory
@@ -37,14 +38,16 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
     parent = os.environ.get(PARENT_PID)
     if parent:
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stopping.listen()
+    stopping.take_limits()
     try:
         join_ranks()
         work(run)
         leave_ranks()
         return 0
     except BaseException as error:
+        if (number := stopping.asked()) and not isinstance(error, UserError):
+            error = Stopped(number)  # whatever another rank's end has made of it
         if not isinstance(error, Stopped):
             write_failure(run, int(os.environ.get("RANK", "0")), error)
         if not parent:
@@ -111,11 +114,6 @@ def from_first_rank(work: Callable[[], Result]) -> Result:
     if refusal is not None:
         raise refusal
     return result  # type: ignore[return-value]
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    """Stop before training: there is nothing to save yet."""
-    raise Stopped(number)
 
 
 def _end_with(parent: int) -> None:

@@ -5,6 +5,7 @@ inputs.json     digests of recipe, data and parent: what makes two runs the same
 metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
 looks.jsonl     rlvr: what was seen of each problem, and when
+smaller_batches.json  after a lack of memory: the batches it went on with, and why
 policy/         rlvr with a vLLM server: the weights that it read last
 checkpoints/    what an interrupted run resumes from
 final/          the finished checkpoint
@@ -35,6 +36,7 @@ from posttrain.recipe.yaml_lines import dotted
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, CHECKPOINTS, FINAL, ADAPTER, LINEAGE = "samples", "checkpoints", "final", "adapter", "lineage.json"
 POLICY = "policy"
+SMALLER = "smaller_batches.json"
 
 State = Literal["new", "resume", "finished"]
 
@@ -57,6 +59,11 @@ def write_json(path: Path, document: Any) -> None:
 def read_json(path: Path) -> Any:
     """Return the JSON document in `path`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def smaller_batches(run: Path) -> list[dict[str, Any]]:
+    """Return the changes of the micro-batch that the run went on with after a lack of memory, the last one valid."""
+    return read_json(run / SMALLER) if (run / SMALLER).exists() else []
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:

@@ -10,14 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from posttrain import __version__
+from posttrain import __version__, stopping
 from posttrain.data.load import Loaded, load_data
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt
-from posttrain.errors import Stopped
 from posttrain.evals.held_out import prompts_of
 from posttrain.graders import build_all
 from posttrain.importing import import_all
+from posttrain.memory.shortage import Moment, explained
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
@@ -38,7 +38,7 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     """Train what RUN/recipe.yaml asks for, from the last checkpoint if there is one; return RUN/final.
 
     Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
-    Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
+    Raises Stopped after a signal, with the last step saved, and UserError for what the user can mend.
     """
     started = time.time()
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
@@ -46,15 +46,16 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     quiet()
     parent = resolve(recipe.model.path, revision=recipe.model.revision)
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
-    job = prepare(recipe, run, parent, loaded)
-    trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
-    checkpoint = directory.last_checkpoint(run)
-    earlier = _go_back_to(checkpoint, trainer, job)
-    stop = _follow(trainer, job, started - earlier)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
-        raise Stopped(stop.received)
-    _finish(trainer, job, loaded, started - earlier)
+    with explained(recipe, parent) as moment:
+        job = prepare(recipe, run, parent, loaded, moment)
+        trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
+        checkpoint = directory.last_checkpoint(run)
+        earlier = _go_back_to(checkpoint, trainer, job)
+        stop = _follow(trainer, job, started - earlier)
+        moment.trainer = trainer
+        with stopping.held(stop.promise):
+            stop.train(checkpoint)
+            _finish(trainer, job, loaded, started - earlier)
     return run / directory.FINAL
 
 
@@ -78,8 +79,9 @@ def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
     return max((row.get("seconds") or 0.0 for row in rows), default=0.0)
 
 
-def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
-    """Load what the stage needs, in the order that lets each error come as early as it can."""
+def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded, moment: Moment | None = None) -> Job:
+    """Load what the stage needs, in the order that lets each error come as early as it can. `moment` is told the
+    longest row."""
     from transformers import set_seed
 
     from posttrain.data.stream import stream_rows
@@ -101,7 +103,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
-    say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    longest = longest_of(train, recipe, [len(prompt.ids) for prompt in prompts])
+    say_memory(recipe, parent, longest)
+    if moment is not None:
+        moment.longest = longest
     if recipe.rollout.url:
         from posttrain.engines.vllm_server import reach
 
@@ -170,12 +175,14 @@ def _balance(recipe: Recipe, arguments: Any, labels: Sequence[bool]) -> None:
 
 
 def _follow(trainer: Any, job: Job, started: float) -> Any:
-    """Attach what follows the run; return the signal watcher. `started` is when it would have begun in one go."""
+    """Attach what follows the run; return what trains until it is to stop. `started` is when the run would have begun
+    in one go."""
     from transformers.trainer_callback import PrinterCallback
 
-    from posttrain.stages.watch import MetricsWriter, NothingToLearn, Patience, ProgressLine, StopOnSignal
+    from posttrain.stages.stop import StopInTime
+    from posttrain.stages.watch import MetricsWriter, NothingToLearn, Patience, ProgressLine
 
-    stop = StopOnSignal()
+    stop = StopInTime(trainer)
     trainer.remove_callback(PrinterCallback)
     for callback in (
         MetricsWriter(job.run / directory.METRICS, started),
@@ -203,6 +210,7 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "tokens": int(state.num_input_tokens_seen or rows[-1].get("num_tokens") or 0) if rows else 0,
         "seconds": round(time.time() - started, 1),
         "train": train_settings(job.recipe),
+        "smaller_batches": directory.smaller_batches(job.run),
         "rows": {
             "train": None if loaded.stream else len(job.train_dataset),
             "dev": len(job.dev_dataset or ()),
