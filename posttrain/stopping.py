@@ -153,6 +153,8 @@ def limit(ends_at: float, whose: str) -> None:
     if _state.ends_at is None or ends_at < _state.ends_at:
         _state.ends_at, _state.limit = ends_at, whose
         os.environ[ENDS_AT] = f"{ends_at} {whose}"
+        if _pipe is not None:
+            os.write(_pipe[1], b"\0")  # the thread waits for signals only, so far
 
 
 def take_limits(max_minutes: float | None = None, began: float | None = None) -> None:
@@ -225,9 +227,10 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _watch(wakeups: int, state: _State) -> None:
     """Keep the times: of a limit, of leaving, of the second signal. Ends when the other end of the pipe is closed."""
+    seen: int | None = None  # which the handler may not have
     leaving: float | None = None
     while True:
-        quiet = state.number is None and state.ends_at is None
+        quiet = seen is None and state.ends_at is None
         ready, _, _ = select.select([wakeups], [], [], None if quiet else _POLL_SECONDS)
         numbers = os.read(wakeups, 64) if ready else b""
         if ready and not numbers:
@@ -235,19 +238,20 @@ def _watch(wakeups: int, state: _State) -> None:
             return
         now = time.monotonic()
         for number in numbers:
+            seen = seen or (number if number in SIGNALS else None)
             if number in SIGNALS and number not in WARNINGS:
                 if state.firm is not None and now - state.firm >= AGAIN_SECONDS:
                     end_now(number, "stopped at once")
                 state.firm = state.firm or now
-        if state.ends_at is not None and state.number is None and time.time() >= state.ends_at - state.reserve:
+        if state.ends_at is not None and seen is None and time.time() >= state.ends_at - state.reserve:
             state.why, state.ends_at = state.limit, None
             os.kill(os.getpid(), signal.SIGUSR1)
-        if state.number is None or state.held:
+        if seen is None or state.held:
             leaving = None
         elif leaving is None:
             leaving = now
         elif now - leaving >= LEAVE_SECONDS:
-            end_now(state.number, f"ended: it had not stopped {LEAVE_SECONDS:.0f} s after {state.why}")
+            end_now(seen, f"ended: it had not stopped after {LEAVE_SECONDS:g} s")
 
 
 def end_now(number: int, text: str) -> NoReturn:
