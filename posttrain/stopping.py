@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -211,7 +211,8 @@ def be_apart() -> None:
 
 def say(text: str) -> None:
     """Write to stderr from a signal handler, which may have interrupted another writer."""
-    os.write(2, f"{text}\n".encode())
+    with suppress(OSError):  # nobody reads it any more
+        os.write(2, f"{text}\n".encode())
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -258,10 +259,8 @@ def end_now(number: int, text: str) -> NoReturn:
     """End this process and all that it has started, from any thread."""
     say(text)
     for pid in _descendants(os.getpid()):
-        try:
+        with suppress(OSError):  # it has ended
             os.kill(pid, signal.SIGKILL)
-        except OSError:
-            continue
     os._exit(stop_code(number))
 
 

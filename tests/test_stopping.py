@@ -41,9 +41,7 @@ def started(script: str, **environ: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [("INT", 130), ("TERM", 143), ("HUP", 143), ("USR1", 143), ("USR2", 143)]
-)
+@pytest.mark.parametrize(("number", "code"), [("INT", 130), ("TERM", 143), ("HUP", 143), ("USR1", 143), ("USR2", 143)])
 def test_a_signal_leaves_through_what_tidies_up(number: str, code: int) -> None:
     process = started("""
 try:

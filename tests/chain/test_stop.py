@@ -21,7 +21,7 @@ from tests.chain.test_resume import assert_same_run
 pytestmark = pytest.mark.slow
 
 PAUSED = [sys.executable, str(Path(__file__).parents[1] / "paused.py")]
-LEAVES_WITHIN = 9.0  # seconds, from the signal; a busy machine's share included
+LEAVES_WITHIN = 15.0  # seconds, from the signal: 10, and what a busy machine takes to end a process
 
 
 class Ended(NamedTuple):
@@ -53,7 +53,7 @@ def signalled(tmp_path: Path) -> Callable[..., Ended]:
             process.send_signal(number)
             time.sleep(0.1)  # the signal is handled between two of the held up function's short sleeps
             (folder / "go").touch()
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=240)
         finally:
             process.kill()
         assert "Traceback" not in stderr, stderr
@@ -63,11 +63,11 @@ def signalled(tmp_path: Path) -> Callable[..., Ended]:
     return run
 
 
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
+def wait_for(path: Path, process: subprocess.Popen, text: str = "") -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists() or text not in path.read_text():
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline, f"{path} is not there after two minutes"
+        assert time.monotonic() < deadline, f"{path} is not there after five minutes"
         time.sleep(0.02)
 
 
@@ -161,7 +161,8 @@ def test_a_look_is_left_and_taken_again(signalled, posttrain, recipe, tmp_path: 
 
 
 def test_the_references_pass_is_left(signalled, recipe, tmp_path: Path) -> None:
-    ended = signalled("posttrain.stages.reference:_computed", "dpo", str(recipe("dpo")), number=signal.SIGINT)
+    path = recipe("dpo", train={"precompute_ref_log_probs": True})
+    ended = signalled("posttrain.stages.reference:_answer_logps", "dpo", str(path), call=2, number=signal.SIGINT)
     assert (ended.code, ended.stdout) == (130, "")
     assert "stopped by SIGINT: no step is saved yet" in ended.stderr
 
@@ -293,10 +294,10 @@ def test_ranks_save_the_same_step(posttrain, recipe, tmp_path: Path, zero: int, 
         text=True,
         start_new_session=True,
     )
-    wait_for(tmp_path / "runs/cut/metrics.jsonl", process)
+    wait_for(tmp_path / "runs/cut/metrics.jsonl", process, '"step": 2')
     ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     os.kill(process.pid if to == "launcher" else int(ranks[-1]), signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert (process.returncode, stdout) == (143, ""), stderr
     assert "Traceback" not in stderr
     (step,) = steps_of(tmp_path / "runs/cut")
