@@ -51,5 +51,6 @@ def random_state_kept() -> Iterator[None]:
     """Put torch's random states back afterwards: transformers draws a seed for each data loader that it makes."""
     import torch
 
-    with torch.random.fork_rng():
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(gpus):
         yield
