@@ -108,10 +108,10 @@ def test_before_the_first_step_it_leaves_at_once(signalled, recipe, tmp_path: Pa
 @pytest.mark.parametrize(
     ("where", "call", "saved", "said"),
     [
-        # Call 4 of the micro-batches is the second of step 2; call 3 of the loss is in the look at step 2.
+        # Call 4 of the micro-batches is the second of step 2; batch 3 of held-out rows is in the look at step 2.
         ("transformers:Trainer.training_step", 4, [2], "finishing the step"),
         ("transformers:Trainer._save_optimizer_and_scheduler", 1, [2], "then saving"),
-        ("transformers:Trainer.prediction_step", 3, [2], "saving step 2"),
+        ("transformers.trainer_callback:CallbackHandler.on_prediction_step", 3, [2], "saving step 2"),
     ],
 )
 def test_what_is_stopped_while_training_ends_where_the_whole_run_does(
