@@ -1,13 +1,14 @@
 """What can go wrong on the user's side, and how it is said: one message with its place, and an exit code.
 
 Exit codes: 0 done, 1 a bug or a crash, 2 something the user can mend, 3 a gate said no,
-130/143 stopped by SIGINT/SIGTERM after saving a resumable checkpoint.
+130/143 stopped by SIGINT, or by another signal or a time limit, after saving what it goes on from.
 """
 
 from __future__ import annotations
 
 import difflib
 import reprlib
+import signal
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -63,12 +64,33 @@ class GateError(UserError):
     exit_code = EXIT_GATE
 
 
-class Stopped(Exception):
-    """The run was stopped by a signal after it saved a checkpoint that it can resume from."""
+class OutOfMemory(UserError):
+    """Memory ran out, of a GPU or of the machine; a smaller batch may do."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
-        self.exit_code = 128 + signal_number
+
+class Stopped(BaseException):
+    """The command was asked to stop, by a signal or by its time limit, and has kept what it goes on from.
+
+    No Exception, since no code that looks for errors should take it for one. `kept` says what there is to go on from,
+    and is set by who knows.
+    """
+
+    def __init__(self, number: int, kept: str = "") -> None:
+        super().__init__(number)
+        self.number = number
+        self.kept = kept
+
+    @property
+    def exit_code(self) -> int:
+        return stop_code(self.number)
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}"
+
+
+def stop_code(number: int) -> int:
+    """Return the exit code of a command that a signal stopped: one says that it was the user, one that it goes on."""
+    return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_STOPPED
 
 
 def _printable(line: str) -> str:

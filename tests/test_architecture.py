@@ -18,6 +18,7 @@ LAYERS = (
     "visible",
     "masking",
     "plain_output",
+    "stopping",
     "limits",
     "progress",
     "importing",

@@ -57,7 +57,8 @@ def sample_and_grade(
             if group is None:
                 return
     finally:
-        pool.shutdown(cancel_futures=True)  # a judge that is down is not asked about what still waits
+        # A judge that is down is not asked about what still waits, and a stop does not wait for its last answer.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def grade_group(problem: Problem, completions: list[Completion], graders: Sequence[Grader]) -> Graded:

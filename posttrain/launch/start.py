@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from posttrain import stopping
 from posttrain.data.load import load_data
-from posttrain.errors import EXIT_USER, UserError
+from posttrain.errors import EXIT_USER, Stopped, UserError
 from posttrain.launch.agreement import about, agree
 from posttrain.launch.failure import exit_code_of
 from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.ranks import from_first_rank, joined_ranks
+from posttrain.launch.smaller import run_smaller_and_smaller
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, say_why
 from posttrain.model.resolve import Parent, check_whole, resolve
@@ -56,19 +59,24 @@ def start_stage(
     overrides: Sequence[str],
     fresh: bool,
     from_step: int | None = None,
+    max_minutes: float | None = None,
 ) -> None:
     """Run one stage and print the path of its finished checkpoint on stdout.
 
-    Everything that can be wrong without a model is found first. Raises UserError, GateError or Stopped.
+    Everything that can be wrong without a model is found first. The run stops so that it is saved and over after
+    `max_minutes`; those in which it waited for the stage before do not count. Raises UserError, GateError or Stopped.
     """
 
     def read(name: str | None) -> LoadedRecipe:
         return load_recipe(recipe_path, stage=stage, overrides=overrides, model=name, out=out, seed=seed)
 
+    began = None
     with reserved_stdout() as stdout:
         if model == "-":
             read(None)  # a broken recipe is said at once, not when the stage before is done
             model = parent_from_pipe(stage)
+            began = time.time()
+        stopping.take_limits(max_minutes, began)
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
@@ -79,6 +87,8 @@ def start_stage(
             with said_if_full(run):
                 _train(loaded, run, plan, fresh, from_step)
         except BaseException as error:
+            if isinstance(error, Stopped):
+                error.kept = _kept(run)
             if is_rank:
                 _end(error)
             raise
@@ -104,6 +114,13 @@ def check_launch(
     with _placed(loaded):
         check_batches(loaded.recipe, ranks)
     return loaded
+
+
+def _kept(run: Path) -> str:
+    """Return what a stopped run goes on from."""
+    checkpoint = checkpoints.newest(run)
+    saved = f"step {checkpoints.step_of(checkpoint)} is saved" if checkpoint else "no step is saved yet"
+    return f"{saved}; run the same command again to go on"
 
 
 def _end(error: BaseException) -> NoReturn:
@@ -144,16 +161,22 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: 
         for note in rows.notes:
             print(note, file=sys.stderr)
 
+    def planned() -> Plan:
+        return make_plan(recipe.launch, run, environ=os.environ, place=loaded.place)
+
     def opened() -> directory.State:
-        return directory.open_run(
-            run,
-            dump_recipe(recipe),
-            data_digest=rows.digest,
-            parent_digest=parent.digest,
-            world_size=plan.world_size,
-            fresh=fresh,
-            from_step=from_step,
-        )
+        with stopping.held():
+            state = directory.open_run(
+                run,
+                dump_recipe(recipe),
+                data_digest=rows.digest,
+                parent_digest=parent.digest,
+                world_size=plan.world_size,
+                fresh=fresh,
+                from_step=from_step,
+            )
+        stopping.check()
+        return state
 
     if plan.is_main:
         directory.refuse_foreign(run)  # before anything is written there
@@ -161,7 +184,10 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: 
         if plan.processes:
             if not _is_finished(opened(), run):
                 try:
-                    run_plan(plan)
+                    if recipe.launch.on_out_of_memory == "smaller":
+                        run_smaller_and_smaller(recipe, run, planned)
+                    else:
+                        run_plan(plan)
                 finally:
                     checkpoints.clear(run)
             return

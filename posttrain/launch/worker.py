@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
+from posttrain import stopping
 from posttrain.data.load import load_data
 from posttrain.errors import Stopped, UserError
 from posttrain.launch.agreement import about, agree
@@ -39,8 +40,8 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
     parent = os.environ.get(PARENT_PID)
     if parent:
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stopping.listen()
+    stopping.take_limits()
 
     def tell(error: BaseException) -> int:
         if not isinstance(error, Stopped):
@@ -54,12 +55,9 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
             work(run)
         return 0
     except BaseException as error:
+        if (number := stopping.asked()) and not isinstance(error, UserError):
+            error = Stopped(number)  # whatever another rank's end has made of it
         return tell(error)
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    """Stop before training: there is nothing to save yet."""
-    raise Stopped(number)
 
 
 def _end_with(parent: int) -> None:

@@ -418,6 +418,10 @@ class Launch(Section):
     hostfile: str | None = Field(
         default=None, description="DeepSpeed hostfile (`host slots=8` a line): run on all of them."
     )
+    on_out_of_memory: Literal["stop", "smaller"] = Field(
+        default="stop",
+        description="smaller: go on from the last checkpoint with half the micro-batch and twice the accumulation.",
+    )
 
     @model_validator(mode="after")
     def _offload_needs_zero(self) -> Launch:

@@ -6,6 +6,7 @@ metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
 alarms.jsonl    the alarms that rang (docs/alarms.md)
 looks.jsonl     rlvr: what was seen of each problem, and when
+smaller_batches.json  after a lack of memory: the batches it went on with, and why
 policy/         rlvr with a vLLM server: the weights that it read last
 checkpoints/    what an interrupted run resumes from
 final/          the finished checkpoint
@@ -37,7 +38,7 @@ from posttrain.runs.whole import PARTIAL, write_text
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, FINAL, ADAPTER, LINEAGE = "samples", "final", "adapter", "lineage.json"
-POLICY, LOOKS = "policy", "looks.jsonl"
+POLICY, LOOKS, SMALLER = "policy", "looks.jsonl", "smaller_batches.json"
 GROWING = (METRICS, LOOKS)
 """Files that rows are added to, and that a resumed run cuts back to its checkpoint."""
 
@@ -58,6 +59,11 @@ def write_json(path: Path, document: Any) -> None:
 def read_json(path: Path) -> Any:
     """Return the JSON document in `path`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def smaller_batches(run: Path) -> list[dict[str, Any]]:
+    """Return the changes of the micro-batch that the run went on with after a lack of memory, the last one valid."""
+    return read_json(run / SMALLER) if (run / SMALLER).exists() else []
 
 
 def recipe_digest(recipe: Mapping[str, Any]) -> str:

@@ -19,8 +19,8 @@ from posttrain.runs import checkpoints
 from posttrain.runs.metrics import append_row
 from posttrain.stages.alarms import FILE
 from posttrain.stages.job import Job
-from posttrain.stages.look import everyones
 from posttrain.stages.terminal import say
+from posttrain.stages.together import everyones
 
 SCALE_STEPS = 25
 """Steps in a row that float16's loss scale, halved at each from 2^16, may take to be found."""

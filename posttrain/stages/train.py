@@ -10,14 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from posttrain import __version__
+from posttrain import __version__, stopping
 from posttrain.data.load import Loaded, load_data
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt
-from posttrain.errors import Stopped
 from posttrain.evals.held_out import prompts_of
 from posttrain.graders import build_all
 from posttrain.importing import import_all
+from posttrain.memory.shortage import Moment, explained
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
@@ -40,7 +40,7 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     """Train what RUN/recipe.yaml asks for, from the last checkpoint if there is one; return RUN/final.
 
     Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
-    Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
+    Raises Stopped after a signal, with the last step saved, and UserError for what the user can mend.
     """
     with said_if_full(run):
         return _train(run, loaded)
@@ -55,16 +55,17 @@ def _train(run: Path, loaded: Loaded | None) -> Path:
         recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code
     )
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
-    job = prepare(recipe, run, parent, loaded)
-    trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
-    checkpoint = checkpoints.newest(run)
-    earlier = _go_back_to(checkpoint, trainer, job)
-    stop, alarmed = _follow(trainer, job, started - earlier)
-    trainer.train(resume_from_checkpoint=str(for_these_ranks(trainer, checkpoint)) if checkpoint else None)
-    alarmed.check()
-    if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
-        raise Stopped(stop.received)
-    _finish(trainer, job, loaded, started - earlier)
+    with explained(recipe, parent) as moment:
+        job = prepare(recipe, run, parent, loaded, moment)
+        trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
+        checkpoint = checkpoints.newest(run)
+        earlier = _go_back_to(checkpoint, trainer, job)
+        stop, alarmed = _follow(trainer, job, started - earlier)
+        moment.trainer = trainer
+        with stopping.held(stop.promise):
+            stop.train(for_these_ranks(trainer, checkpoint) if checkpoint else None)
+            alarmed.check()
+            _finish(trainer, job, loaded, started - earlier)
     return run / directory.FINAL
 
 
@@ -87,8 +88,9 @@ def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
     return max((row.get("seconds") or 0.0 for row in rows), default=0.0)
 
 
-def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
-    """Load what the stage needs, in the order that lets each error come as early as it can."""
+def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded, moment: Moment | None = None) -> Job:
+    """Load what the stage needs, in the order that lets each error come as early as it can. `moment` is told the
+    longest row."""
     from transformers import set_seed
 
     from posttrain.data.stream import stream_rows
@@ -111,7 +113,10 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
-    foreseen = say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    longest = longest_of(train, recipe, [len(prompt.ids) for prompt in prompts])
+    if moment is not None:
+        moment.longest = longest
+    foreseen = say_memory(recipe, parent, longest)
     if foreseen is not None:
         limit = train_settings(recipe)["save_total_limit"]
         say_disk(foreseen.written, run, arguments, limit, 0 if loaded.stream else len(train))
@@ -191,15 +196,16 @@ def _balance(recipe: Recipe, arguments: Any, labels: Sequence[bool]) -> None:
 
 
 def _follow(trainer: Any, job: Job, started: float) -> tuple[Any, Any]:
-    """Attach what follows the run; return what stops it: the signals and the alarms. `started` is when it would have
-    begun in one go."""
+    """Attach what follows the run; return what trains until it is to stop, and the alarms. `started` is when the run
+    would have begun in one go."""
     from transformers.trainer_callback import PrinterCallback
 
     from posttrain.stages.alarms import Alarmed
     from posttrain.stages.nonfinite import WholeWeights
-    from posttrain.stages.watch import MetricsWriter, Patience, ProgressLine, StopOnSignal
+    from posttrain.stages.stop import StopInTime
+    from posttrain.stages.watch import MetricsWriter, Patience, ProgressLine
 
-    stop, alarmed = StopOnSignal(), Alarmed(job.recipe, job.run)
+    stop, alarmed = StopInTime(trainer), Alarmed(job.recipe, job.run)
     trainer.remove_callback(PrinterCallback)
     for callback in (
         MetricsWriter(job.run / directory.METRICS, started),
@@ -233,6 +239,7 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "skipped_steps": int(sum(row.get("skipped_steps") or 0 for row in rows)),
         "alarms": [{"step": ring["step"], "alarm": ring["alarm"]} for ring in rung(job.run)],
         "train": train_settings(job.recipe),
+        "smaller_batches": directory.smaller_batches(job.run),
         "rows": {
             "train": None if loaded.stream else len(job.train_dataset),
             "dev": len(job.dev_dataset or ()),

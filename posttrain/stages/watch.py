@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,41 +154,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-class StopOnSignal(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, save, stop. A second signal stops at once.
-
-    With several processes the signal reaches each at another moment; they agree at every step's end, so that
-    all of them save the same step.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self.received is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.received = number
-        print("stopping after this step; again to stop at once", file=sys.stderr, flush=True)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
-        if args.world_size > 1:
-            self.received = _highest_of_all_ranks(self.received or 0, args.device) or None
-        if self.received is not None and state.global_step < state.max_steps:
-            control.should_save = True
-            control.should_evaluate = False
-            control.should_training_stop = True
-        return control
-
-
-def _highest_of_all_ranks(value: int, device: Any) -> int:
-    import torch
-    import torch.distributed as dist
-
-    tensor = torch.tensor([value], device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return int(tensor.item())

@@ -16,8 +16,8 @@ from posttrain.graders.repetition import repeated_share
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.job import Job
-from posttrain.stages.look import everyones
 from posttrain.stages.rlvr.problems import rewards_differ
+from posttrain.stages.together import everyones
 
 _RECENT_STEPS = 10
 """Steps over which the share of completions without a verdict is counted."""
