@@ -133,11 +133,11 @@ def _found(trainer: Any, job: Job, keys: known.Keys, held: ExitStack) -> tuple[k
     if trainer.is_world_process_zero():
         key = reference_key(trainer, job)
         folder = cached("reference", key, lambda into: _describe(into, key), code=False)
-    values = [known.look_up(folder, keys) if folder else None]
-    if folder is not None and np.isnan(values[0]).any():
+    values: Any = known.look_up(folder, keys) if folder else None
+    if folder is not None and np.isnan(values).any():
         held.enter_context(known.turn(folder))
-        values = [known.look_up(folder, keys)]
-    return broadcast_object_list(values)[0], folder
+        values = known.look_up(folder, keys)
+    return broadcast_object_list([values])[0], folder
 
 
 def _describe(folder: Path, key: Mapping[str, Any]) -> None:
