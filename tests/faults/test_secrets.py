@@ -106,7 +106,7 @@ def test_rlvr_with_a_judge(program: Any, tmp_path: Path, chat_server: Any) -> No
         "signal": {"problems": 0},
     }  # fmt: skip
     write(tmp_path / "rlvr.yaml", recipe)
-    echo = {"content": json.dumps({"steps": [], "result": 0.5}), "key": PLANTED["JUDGES_PASS"]}
+    echo = {"content": json.dumps({"score": 0.5}), "key": PLANTED["JUDGES_PASS"]}
     chat_server.script(echo, echo, echo, {"status": 500, "content": f"Bearer {PLANTED['JUDGES_PASS']}"}, echo)
     program("rlvr", "rlvr.yaml", code=0)
     assert any(seen["headers"]["authorization"] == f"Bearer {PLANTED['JUDGES_PASS']}" for seen in chat_server.seen())
