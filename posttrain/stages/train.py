@@ -82,6 +82,7 @@ def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
         return 0.0
     say(f"resuming from step {step}")
     rows = read_rows(metrics)
+    trainer._total_train_tokens = max((row.get("num_tokens") or 0 for row in rows), default=0)  # a look says it too
     every = directory.read_json(checkpoint / "trainer_state.json")["eval_steps"]
     looked = any(row["step"] == step for row in dev_rows(rows))
     job.arguments.eval_on_start = job.eval_dataset is not None and step % every == 0 and not looked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +18,11 @@ WITHIN = 1e-5
 """What weights and figures of several processes may differ by: they add in another order."""
 
 WITHIN_OTHERS = 1e-4
-_OF_THE_PLACE = ("recipe.yaml", "run.json hardware", "checkpoints/")
-"""The same where the last start has another number of processes, and what then differs of itself."""
+_OF_THE_PLACE = re.compile(
+    r"recipe.yaml|inputs.json|checkpoints/|run.json|.*lineage.json|metrics.jsonl\S* (?!loss:|step:)"
+)
+"""The same where the last start has another number of processes, and what then differs of itself: where it runs, and
+figures that are means over the rows of a process."""
 
 
 @dataclass
@@ -106,9 +110,11 @@ def run_chain(
     if moment and not kills:  # it was over before its moment came
         moments[0] = replace(moment, share=moment.share / 2)
     wrong = [problem for kill in kills for problem in kill.wrong] + attempt.wrong()
+    if then and attempt.resumed_from is None:
+        return kills, wrong  # it began anew, or had ended: other processes are then another batch, or nothing
     within = WITHIN_OTHERS if then else WITHIN if job.processes > 1 else 0.0
     apart = differences(whole.folder / RUN, folder / RUN, within)
-    return kills, wrong + [each for each in apart if not (then and each.startswith(_OF_THE_PLACE))]
+    return kills, wrong + [each for each in apart if not (then and _OF_THE_PLACE.match(each))][:20]
 
 
 def _killed(whole: Uninterrupted, chain: int, moment: Moment, attempt: Attempt) -> Kill:
