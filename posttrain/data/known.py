@@ -5,8 +5,13 @@ A file is written once and whole, under a name of its content, so any number of 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,39 @@ Values = Any  # an array of float32
 
 KEY = "V16"
 _ROW = np.dtype([("key", KEY), ("value", "<f4")])
+
+
+LONGEST_WAIT_SECONDS = 600.0
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process while it works out what is missing: others wait, and find it there.
+
+    None waits longer than ten minutes, since ranks wait with it: two may add the same at a time. A folder that cannot
+    be written is held by nobody.
+    """
+    lock = None
+    with suppress(OSError):
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        if lock is not None:
+            _wait(lock)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _wait(lock: int) -> None:
+    started, told = time.monotonic(), False
+    while time.monotonic() - started < LONGEST_WAIT_SECONDS:
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not told and time.monotonic() - started > 2:
+            print("waiting for another process that asks the same reference", file=sys.stderr)
+            told = True
+        time.sleep(0.1)
 
 
 def look_up(folder: Path, keys: Keys) -> Values:

@@ -12,6 +12,7 @@ from posttrain.forward.tree import Segment, segments_of
 
 _WASTE = 1.3  # times as many pairs of query and key as needed, before segments are computed apart
 _SMALL = 16_384  # pairs: so few cost less than another call
+_LONG = 512  # tokens: below it a mask costs less than asking what precedes a segment again
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,14 @@ class Block:
     """Segments of about one length whose attention is computed together, padded on the right.
 
     `queries` (segments, longest) and `keys` (segments, longest of segment and what precedes it) are places in the flat
-    sequence. `real` are the queries that are not padding, as places in the flattened `queries`; None: all are.
+    sequence. `real` are the queries whose output is a segment's own, as places in the flattened `queries`; None: all
+    are. The others are padding, or tokens before the segment.
     """
 
     queries: torch.Tensor
     keys: torch.Tensor
     real: torch.Tensor | None
-    causal: bool  # no segment has another before it: the first query sees the first key alone
+    causal: bool  # the first query sees the first key alone
     query_lengths: torch.Tensor
     key_lengths: torch.Tensor
     masks: dict[tuple[int | None, torch.dtype], torch.Tensor] = field(default_factory=dict, compare=False)
@@ -61,8 +63,7 @@ class Layout:
 def lay_out(rows: Sequence[np.ndarray], device: torch.device | str = "cpu") -> Layout:
     """Return the layout of token rows of which at least one has a token."""
     segments = segments_of(rows)
-    before = [0 if segment.parent is None else segment.start for segment in segments]
-    groups = list(_alike(segments, before))
+    groups = list(_alike(segments))
     begin = np.zeros(len(segments), dtype=np.int64)
     at = 0
     for group in groups:
@@ -95,18 +96,27 @@ def _chains(segments: Sequence[Segment], begin: np.ndarray) -> list[np.ndarray]:
     return chains
 
 
-def _alike(segments: Sequence[Segment], before: Sequence[int]) -> Iterator[list[int]]:
-    """Yield the numbers of segments to compute together: of about one length, and with something before them or not."""
+def _is_causal(segment: Segment) -> bool:
+    """Whether a segment's attention needs no mask: nothing precedes it, or what does is no longer than it, and is asked
+    again. Half the pairs of a whole row are then no more than all pairs of a segment and what it sees."""
+    return segment.start == 0 or (len(segment) >= _LONG and segment.start <= len(segment))
+
+
+def _queries(segment: Segment) -> int:
+    return segment.end if _is_causal(segment) else len(segment)
+
+
+def _alike(segments: Sequence[Segment]) -> Iterator[list[int]]:
+    """Yield the numbers of segments to compute together: of about one length, and all with a mask or all without."""
     order = sorted(
-        range(len(segments)), key=lambda n: (before[n] > 0, -before[n] - len(segments[n]), -len(segments[n]))
+        range(len(segments)), key=lambda n: (not _is_causal(segments[n]), -segments[n].end, -len(segments[n]))
     )
     group: list[int] = []
     needed = longest = most = 0
     for number in order:
-        queries = len(segments[number])
-        keys = before[number] + queries
+        queries, keys = _queries(segments[number]), segments[number].end
         padded = (len(group) + 1) * max(longest, queries) * max(most, keys)
-        other_kind = bool(group) and (before[group[0]] > 0) != (before[number] > 0)
+        other_kind = bool(group) and _is_causal(segments[group[0]]) != _is_causal(segments[number])
         if group and (other_kind or padded > max(_WASTE * (needed + queries * keys), needed + queries * keys + _SMALL)):
             yield group
             group, needed, longest, most = [], 0, 0, 0
@@ -116,19 +126,21 @@ def _alike(segments: Sequence[Segment], before: Sequence[int]) -> Iterator[list[
 
 
 def _block(segments: Sequence[Segment], chains: Sequence[np.ndarray], device: torch.device | str) -> Block:
-    lengths = np.array([len(segment) for segment in segments])
+    own = np.array([len(segment) for segment in segments])
+    asked = np.array([_queries(segment) for segment in segments])
     seen = np.array([len(chain) for chain in chains])
-    queries = np.zeros((len(segments), lengths.max()), dtype=np.int64)
+    queries = np.zeros((len(segments), asked.max()), dtype=np.int64)
     keys = np.zeros((len(segments), seen.max()), dtype=np.int64)
     for i, chain in enumerate(chains):
-        queries[i, : lengths[i]] = chain[len(chain) - lengths[i] :]
+        queries[i, : asked[i]] = chain[len(chain) - asked[i] :]
         keys[i, : seen[i]] = chain
-    real = np.flatnonzero(np.arange(queries.shape[1]) < lengths[:, None])
+    number = np.arange(queries.shape[1])
+    real = np.flatnonzero((number >= (asked - own)[:, None]) & (number < asked[:, None]))
     return Block(
         queries=torch.from_numpy(queries).to(device),
         keys=torch.from_numpy(keys).to(device),
         real=None if len(real) == queries.size else torch.from_numpy(real).to(device),
-        causal=segments[0].parent is None,
-        query_lengths=torch.from_numpy(lengths).to(device),
+        causal=_is_causal(segments[0]),
+        query_lengths=torch.from_numpy(asked).to(device),
         key_lengths=torch.from_numpy(seen).to(device),
     )

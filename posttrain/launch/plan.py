@@ -1,9 +1,9 @@
 """What to start: the command line and environment of every process, as data. Imports no torch.
 
-- in this process: one device and no ZeRO; nothing to start
+- in this process: one device and no ZeRO; nothing to start, unless it is to be started again with smaller batches
 - several processes on this machine: one for each rank, started and watched by us
 - several machines: DeepSpeed's own launcher, from a hostfile
-- under torchrun or SLURM: this process is one of the ranks already
+- under torchrun, Kubernetes or SLURM: this process is one of the ranks already
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ WORKER = "posttrain.launch.worker"
 LOGS = "logs"
 PARENT_PID = "POSTTRAIN_PARENT_PID"
 
-_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_NODES_OF_TORCHRUN = "PET_NNODES"  # torchrun reads its own options from PET_…
+_SSH_OPTIONS = "PDSH_SSH_ARGS_APPEND"
+_SSH_ENDS = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"  # a machine that is cut off would hold pdsh for hours
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _SLURM_FIRST_PORT, _SLURM_PORTS = 20_000, 20_000
 
@@ -77,9 +80,16 @@ def make_plan(
             where=place("launch.hostfile"),
             fix="leave launch.hostfile out",
         )
+    if (outside or launch.hostfile) and launch.on_out_of_memory == "smaller":
+        raise UserError(
+            "a run is started again with smaller batches where posttrain has started all its processes, on one machine",
+            where=place("launch.on_out_of_memory"),
+            fix="leave it out, or start posttrain itself on one machine",
+        )
+    gpus = visible_gpus(environ) if gpus is None else gpus
+    _refuse_half_started(environ, outside, gpus)
     if outside:
         return Plan(run, int(outside["WORLD_SIZE"]), environ=outside, is_main=outside["RANK"] == "0")
-    gpus = visible_gpus(environ) if gpus is None else gpus
     ranks: int | None = None if launch.processes == "auto" else launch.processes
     if launch.hostfile:
         hosts = read_hostfile(launch.hostfile, where=place("launch.hostfile"))
@@ -95,15 +105,38 @@ def make_plan(
             fix="one process drives one GPU: lower it, or use `auto`",
         )
     if ranks == 1 and launch.zero == 0:
-        return Plan(run, environ=_one_gpu(environ, gpus))
+        alone = _one_gpu(environ, gpus)
+        return Plan(run, environ=alone) if launch.on_out_of_memory == "stop" else Plan(run, 1, (_watched(run, alone),))
     return Plan(run, ranks, _local_ranks(ranks, run))
 
 
 def _torchrun_rank(environ: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the rank variables that torchrun (or a launcher like it) has set, or None."""
+    """Return the rank variables that torchrun (or a launcher like it) has set, or None.
+
+    Kubeflow's PyTorchJob sets them for each pod, without LOCAL_RANK; in a job of one pod they say nothing.
+    """
     if any(name not in environ for name in _TORCHRUN):
         return None
-    return {name: environ[name] for name in _TORCHRUN}
+    found = {name: environ[name] for name in _TORCHRUN}
+    if "LOCAL_RANK" in environ:
+        return {**found, "LOCAL_RANK": environ["LOCAL_RANK"]}
+    return {**found, "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"} if found["WORLD_SIZE"] != "1" else None
+
+
+def _refuse_half_started(environ: Mapping[str, str], outside: Mapping[str, str] | None, gpus: int) -> None:
+    """Raise UserError where a pod is one of several and torchrun was to start its ranks, but has not."""
+    nodes = environ.get(_NODES_OF_TORCHRUN, "1")
+    alone = outside is None and nodes not in ("1", "1:1")
+    wasted = outside is not None and "LOCAL_RANK" not in environ and "SLURM_PROCID" not in environ and gpus > 1
+    if not alone and not wasted:
+        return
+    raise UserError(
+        f"this is one of {nodes} machines, and no rank of them yet"
+        if alone
+        else f"one process on this machine, and {gpus} GPUs",
+        where=_NODES_OF_TORCHRUN if alone else "RANK",
+        fix="start it as `torchrun --no-python posttrain …`, with --nproc-per-node for the GPUs of each",
+    )
 
 
 def _slurm_rank(environ: Mapping[str, str]) -> dict[str, str] | None:
@@ -133,6 +166,11 @@ def _one_gpu(environ: Mapping[str, str], gpus: int) -> dict[str, str]:
     if gpus <= 1:
         return {}
     return {"CUDA_VISIBLE_DEVICES": chosen_gpus(environ.get("CUDA_VISIBLE_DEVICES", "0"))[0]}
+
+
+def _watched(run: Path, environ: Mapping[str, str]) -> Process:
+    """Return the one process of a run that is to outlive it."""
+    return Process("the process", (sys.executable, "-m", WORKER, str(run)), {**environ, PARENT_PID: str(os.getpid())})
 
 
 def _local_ranks(count: int, run: Path) -> tuple[Process, ...]:
@@ -206,4 +244,5 @@ def _many_hosts(
     argv += ["--master_port", environ["MASTER_PORT"]] if "MASTER_PORT" in environ else []
     argv += ["--force_multi", "--quiet", "--no_local_rank", "--module", WORKER, str(run)]
     world_size = ranks * len(hosts) if ranks else sum(hosts.values())
-    return Plan(run, world_size, (Process("deepspeed", tuple(argv)),))
+    ssh = f"{environ.get(_SSH_OPTIONS, '')} {_SSH_ENDS}".strip()
+    return Plan(run, world_size, (Process("deepspeed", tuple(argv), {_SSH_OPTIONS: ssh}),))

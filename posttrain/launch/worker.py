@@ -9,21 +9,23 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from datetime import timedelta
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
+from posttrain import stopping
+from posttrain.data.load import load_data
 from posttrain.errors import Stopped, UserError
-from posttrain.importing import import_all
-from posttrain.launch.allocator import keep_freed_memory
+from posttrain.launch.agreement import about, agree
 from posttrain.launch.failure import exit_code_of, write_failure
-from posttrain.launch.plan import PARENT_PID, threads_of_each
-from posttrain.limits import cores
+from posttrain.launch.plan import PARENT_PID
+from posttrain.launch.ranks import joined_ranks
+from posttrain.model.resolve import resolve
+from posttrain.plain_output import print_plainly
+from posttrain.recipe.load import load_recipe
 from posttrain.runs import directory
+from posttrain.runs.lock import rank_in
 
-Result = TypeVar("Result")
-
-_COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 _PARENT_POLL_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
 
@@ -31,91 +33,31 @@ _ORPHAN_GRACE_SECONDS = 30.0
 def run_rank(run: Path, work: Callable[[Path], object]) -> int:
     """Do `work(run)` as the rank that the environment names; return the exit code.
 
-    What it raises is left in the run's logs for the process that started us; with nobody there it is printed.
+    What it raises, or another rank before it, is left in the run's logs for the process that started us; with nobody
+    there it is printed.
     """
     os.dup2(2, 1)  # stdout is the result's, and the result is printed by the process that started the ranks
     parent = os.environ.get(PARENT_PID)
     if parent:
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        join_ranks()
-        work(run)
-        leave_ranks()
-        return 0
-    except BaseException as error:
+    stopping.listen()
+    stopping.take_limits()
+
+    def tell(error: BaseException) -> int:
         if not isinstance(error, Stopped):
             write_failure(run, int(os.environ.get("RANK", "0")), error)
         if not parent:
-            _print(error)
+            say_why(error)
         return exit_code_of(error)
 
-
-def join_ranks() -> None:
-    """Join the process group that the environment names (RANK, WORLD_SIZE, …): nccl on GPUs, gloo without.
-
-    Returns at once in a process on its own. Comes before any model is loaded: ZeRO-3 shards it while loading.
-    """
-    ranked = "RANK" in os.environ
-    if ranked:
-        ranks_here = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE", "1")
-        if "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("OMP_NUM_THREADS") == "1":
-            del os.environ["OMP_NUM_THREADS"]  # torchrun's, where nobody has said
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads_of_each(int(ranks_here))))
-    import_all("torch")
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no GPU
-        keep_freed_memory()
-    if not ranked:
-        if "OMP_NUM_THREADS" not in os.environ:  # torch knows the cores, but not a container's share of them
-            torch.set_num_threads(min(torch.get_num_threads(), cores()))
-        return
-    from posttrain.launch.deepspeed import join_deepspeed
-
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_COLLECTIVE_TIMEOUT)
-    join_deepspeed(timeout=_COLLECTIVE_TIMEOUT)
-
-
-def leave_ranks() -> None:
-    """Leave the process group, if there is one, together: gloo aborts a rank whose peers are still talking."""
-    if "RANK" in os.environ:
-        import torch
-
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
-def from_first_rank(work: Callable[[], Result]) -> Result:
-    """Return in every rank what `work` returns in the first, which alone runs it; all raise its UserError.
-
-    What it returns must pickle. In a process on its own it just runs.
-    """
-    if "RANK" not in os.environ:
-        return work()
-    import torch
-
-    outcome: list[tuple[Result | None, UserError | None]] = [(None, None)]
-    if os.environ["RANK"] == "0":
-        try:
-            outcome = [(work(), None)]
-        except UserError as error:
-            outcome = [(None, error)]
-    torch.distributed.broadcast_object_list(outcome, src=0)
-    result, refusal = outcome[0]
-    if refusal is not None:
-        raise refusal
-    return result  # type: ignore[return-value]
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    """Stop before training: there is nothing to save yet."""
-    raise Stopped(number)
+    try:
+        with rank_in(run) if run.is_dir() else nullcontext(), joined_ranks(run, lambda error: end_rank(tell(error))):
+            work(run)
+        return 0
+    except BaseException as error:
+        if (number := stopping.asked()) and not isinstance(error, UserError):
+            error = Stopped(number)  # whatever another rank's end has made of it
+        return tell(error)
 
 
 def _end_with(parent: int) -> None:
@@ -127,7 +69,8 @@ def _end_with(parent: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _print(error: BaseException) -> None:
+def say_why(error: BaseException) -> None:
+    """Print the error that a rank ends with."""
     if isinstance(error, UserError | Stopped):
         print(f"error: {error}", file=sys.stderr)
     else:
@@ -135,19 +78,19 @@ def _print(error: BaseException) -> None:
 
 
 def _run_stage(run: Path) -> None:
-    if not (run / directory.RECIPE).exists():
-        raise UserError(
-            f"{run} is not on this machine",
-            where="out",
-            fix="several machines need a run directory on a file system that all of them share",
-        )
+    recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
+    rows = load_data(recipe.data, recipe.stage, seed=recipe.seed)
+    if "RANK" in os.environ:
+        parent = resolve(recipe.model.path, revision=recipe.model.revision)
+        agree(about(recipe.model_dump(mode="json"), rows=rows.digest, model=parent.digest))
     from posttrain.stages.train import run_stage
 
-    run_stage(run)
+    run_stage(run, rows)
 
 
 def main() -> NoReturn:
     """``python -m posttrain.launch.worker RUN``: run the stage of a run directory as one rank of it."""
+    print_plainly()
     end_rank(run_rank(Path(sys.argv[1]), _run_stage))
 
 

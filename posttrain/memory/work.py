@@ -139,12 +139,9 @@ def _copies_reference(recipe: Recipe, settings: dict[str, Any], rows: int, ranks
         return False
     if recipe.stage == "rlvr":
         return bool(settings.get("beta"))
-    asked = settings.get("precompute_ref_log_probs")
-    if asked is not None:
-        return not asked
-    step = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * ranks
-    stops_early = 0 < settings.get("max_steps", 0) * step < rows
-    return bool(settings.get("sync_ref_model")) or stops_early
+    from posttrain.stages.arguments import reads_reference_beforehand
+
+    return not reads_reference_beforehand(settings, rows, ranks)
 
 
 def _product(pair: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from posttrain.data.cache import cached, file_digest
 from posttrain.data.length import kept_part
 from posttrain.data.packing import row_lengths
 from posttrain.progress import progress
+from posttrain.stages.arguments import reads_reference_beforehand, rows_read, train_settings
 from posttrain.stages.job import Job
 from posttrain.stages.terminal import say
 
@@ -48,29 +49,16 @@ class Beforehand:
 
 
 def is_computed_beforehand(job: Job) -> bool:
-    """Whether the reference reads all rows before the first step: where the recipe does not say, when training reads
-    as many rows as there are, and the reference stays what it is (not ``sync_ref_model``).
+    """Whether the reference reads all rows before the first step.
 
     It then reads them in large batches of one length, once for all epochs and looks. A run that ends before it has
     seen its rows would pay for those that it never sees.
     """
-    asked = job.recipe.train.get("precompute_ref_log_probs")
-    if asked is not None:
-        return bool(asked)
-    if job.arguments.sync_ref_model:
-        return False
-    rows, read = len(job.train_dataset), rows_read(job.arguments, len(job.train_dataset))
-    if read < rows:
+    settings, ranks, rows = train_settings(job.recipe), job.arguments.world_size, len(job.train_dataset)
+    read = rows_read(settings, rows, ranks)
+    if settings.get("precompute_ref_log_probs") is None and read < rows:
         say(f"reference: asked at each step, since the run reads {read:,} of {rows:,} rows")
-    return read >= rows
-
-
-def rows_read(arguments: Any, rows: int) -> int:
-    """The rows that a run over a set of `rows` reads, each as often as it is read."""
-    if arguments.max_steps <= 0:
-        return int(arguments.num_train_epochs * rows)
-    each = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    return int(arguments.max_steps * each)
+    return reads_reference_beforehand(settings, rows, ranks)
 
 
 def add_reference(trainer: Any, job: Job) -> None:
@@ -84,15 +72,16 @@ def add_reference(trainer: Any, job: Job) -> None:
 def _with_reference(trainer: Any, job: Job, dataset: Any, name: str) -> Any:
     answers = {ids: out for ids, out in ANSWERS[job.recipe.stage].items() if ids in dataset.column_names}
     keys = answer_keys(dataset, list(answers), job.arguments)
-    values, folder = _found(trainer, job, keys)
-    missing = np.flatnonzero(np.isnan(values).any(axis=1))
-    if not len(missing):
-        say(f"reference: the log-probabilities of {len(keys):,} {name} rows are known from an earlier run")
-    else:
-        say(f"reference: computing the log-probabilities of {len(missing):,} of {len(keys):,} {name} rows, once")
-        whole = np.ascontiguousarray(keys[missing]).view(f"V{keys.itemsize * len(answers)}")[:, 0]
-        _, first, copy_of = np.unique(whole, return_index=True, return_inverse=True)
-        values[missing] = _computed(trainer, dataset, missing[first], keys, folder, name)[copy_of]
+    with ExitStack() as held:
+        values, folder = _found(trainer, job, keys, held)
+        missing = np.flatnonzero(np.isnan(values).any(axis=1))
+        if not len(missing):
+            say(f"reference: the log-probabilities of {len(keys):,} {name} rows are known from an earlier run")
+        else:
+            say(f"reference: computing the log-probabilities of {len(missing):,} of {len(keys):,} {name} rows, once")
+            whole = np.ascontiguousarray(keys[missing]).view(f"V{keys.itemsize * len(answers)}")[:, 0]
+            _, first, copy_of = np.unique(whole, return_index=True, return_inverse=True)
+            values[missing] = _computed(trainer, dataset, missing[first], keys, folder, name)[copy_of]
     return _with_columns(dataset, dict(zip(answers.values(), values.T, strict=True)))
 
 
@@ -123,16 +112,20 @@ def _lists(column: Any) -> tuple[Any, Any]:
     return column.values.to_numpy().astype(np.int32, copy=False), column.offsets.to_numpy()
 
 
-def _found(trainer: Any, job: Job, keys: known.Keys) -> tuple[known.Values, Path | None]:
-    """Return what the first rank's cache knows, NaN elsewhere, and in that rank the folder that it was found in."""
+def _found(trainer: Any, job: Job, keys: known.Keys, held: ExitStack) -> tuple[known.Values, Path | None]:
+    """Return what the first rank's cache knows, NaN elsewhere, and in that rank the folder that it was found in. Where
+    something is missing, the folder is `held` by this run: another that asks the same waits for its answers."""
     from accelerate.utils import broadcast_object_list
 
-    folder = None
+    values, folder = None, None
     if trainer.is_world_process_zero():
         key = reference_key(trainer, job)
         folder = cached("reference", key, lambda into: _describe(into, key), code=False)
-    values = [known.look_up(folder, keys) if folder else None]
-    return broadcast_object_list(values)[0], folder
+        values = known.look_up(folder, keys)
+        if np.isnan(values).any():
+            held.enter_context(known.turn(folder))
+            values = known.look_up(folder, keys)
+    return broadcast_object_list([values])[0], folder
 
 
 def _describe(folder: Path, key: Mapping[str, Any]) -> None:

@@ -78,14 +78,14 @@ def main() -> int:
             except RunFailed as error:
                 left_out.append(f"{name}: {str(error).splitlines()[0]}")
                 print(error, file=sys.stderr)
-    print(f"{arguments.model}, {arguments.steps} steps a point, median of {arguments.rounds} rounds.\n")
+    print(f"{Path(arguments.model).name}, {arguments.steps} steps a point, median of {arguments.rounds} rounds.\n")
     print(growth_table(costs))
     if left_out:
         print("\nLeft out:\n" + "\n".join(f"- {each}" for each in left_out))
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(each) for each in costs], indent=1), encoding="utf-8")
     if arguments.plot and costs:
-        plot(costs, arguments.plot, arguments.model)
+        plot(costs, arguments.plot, Path(arguments.model).name)
     return 0 if costs else 1
 
 

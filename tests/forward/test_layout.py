@@ -63,3 +63,13 @@ def test_padding_sees_something_so_that_it_is_a_number() -> None:
     layout = lay_out([np.arange(30), np.concatenate([np.arange(20), np.arange(50, 57)])])
     for block in layout.blocks:
         assert torch.isfinite(block.mask(None, torch.float32)).any(-1).all()
+
+
+def test_a_short_beginning_of_long_rows_is_asked_again_rather_than_masked() -> None:
+    """Attention without a mask costs half the pairs of a row, with one all of its own and what they see."""
+    common = np.arange(9)
+    short, long = (lay_out([np.concatenate([common, np.full(n, first)]) for first in (50, 51)]) for n in (511, 512))
+    assert [(block.causal, block.queries.shape[1]) for block in short.blocks] == [(True, 9), (False, 511)]
+    assert [(block.causal, block.queries.shape) for block in long.blocks] == [(True, (2, 521)), (True, (1, 9))]
+    assert long.blocks[0].real is not None
+    assert long.blocks[0].real.tolist() == [*range(9, 521), *range(521 + 9, 2 * 521)]

