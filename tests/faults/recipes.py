@@ -322,7 +322,7 @@ def hostile() -> Iterator[Broken]:
         "module": "!!python/module:this\n", "tuple": "out: !!python/tuple [1]\n", "set": "out: !!set {a}\n",
         "yaml 9": "%YAML 9.9\n---\nstage: sft\n", "tag directive": "%TAG ! tag:yaml.org,2002:python/\n---\nstage: !name:os.system\n",
         "deep lists": "a: " + "[" * 100_000, "closed deep lists": "a: " + "[" * 5000 + "]" * 5000, "deep maps": "{a: " * 100_000,
-        "deep dashes": "- " * 50_000, "deep blocks": "".join(" " * n + "a:\n" for n in range(900)), "question marks": "? " * 50_000,
+        "deep dashes": "- " * 50_000, "deep blocks": "".join(" " * n + "a:\n" for n in range(500)), "question marks": "? " * 50_000,
         "deep within sense": "train: " + "[" * 60 + "]" * 60 + "\n" + valid, "huge integer": "seed: " + "9" * 1_000_000,
         "long integer": valid + "seed: " + "9" * 4301 + "\n", "hexadecimal": valid + "seed: 0x" + "f" * 100_000 + "\n",
         "octal": "seed: 0o" + "7" * 100_000, "huge float": valid + "seed: 1e999999999\n", "long float": "seed: 0." + "1" * 1_000_000,

@@ -89,6 +89,7 @@ def problems(tmp_path: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_rows_shown_and_counted(run: Run, chats: Path, problems: Path) -> None:
     for source in (chats, problems):
         _, out, _ = run("data", "show", source, "--rows", 20)
@@ -112,6 +113,7 @@ def test_rows_shaped(run: Run, chats: Path) -> None:
     run("advise", chats, codes=(0, 2))
 
 
+@pytest.mark.slow
 def test_rows_that_are_refused(run: Run, tmp_path: Path) -> None:
     for evil in EVIL:
         for row in (
@@ -126,6 +128,7 @@ def test_rows_that_are_refused(run: Run, tmp_path: Path) -> None:
         run("data", "show", "bad.jsonl", "--stage", "sft", codes=(2,))
 
 
+@pytest.mark.slow
 def test_names_of_files_models_and_options(run: Run, chats: Path, tmp_path: Path) -> None:
     for evil in EVIL:
         name = evil.replace("\0", "").replace("/", "")
@@ -141,6 +144,7 @@ def test_names_of_files_models_and_options(run: Run, chats: Path, tmp_path: Path
         run("runs", evil, codes=(0, 2, 1))
 
 
+@pytest.mark.slow
 def test_recipes(run: Run, chats: Path, tmp_path: Path) -> None:
     for evil in EVIL:
         for recipe in (

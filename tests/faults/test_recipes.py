@@ -42,16 +42,16 @@ def checked(recipes: Any, place: Path) -> list[str]:
     return said
 
 
+@pytest.mark.slow
 def test_hostile_yaml(place: Path) -> None:
-    said = dict(zip([broken.name for broken in hostile()], checked(hostile(), place), strict=False))
-    assert "aliases (*name) are not read" in said["alias bomb"]
-    every = list(hostile())
-    by_name = {broken.name: outcome(broken, place).said for broken in every if broken.name in EXPECTED}
+    checked(hostile(), place)
+    by_name = {broken.name: outcome(broken, place).said for broken in hostile() if broken.name in EXPECTED}
     for name, words in EXPECTED.items():
         assert words in by_name[name], (name, by_name[name])
 
 
 EXPECTED = {
+    "alias bomb": "aliases (*name) are not read",
     "apply": "tags (!name) are not read",
     "merge bomb": "aliases (*name) are not read",
     "cycle": "aliases (*name) are not read",
@@ -116,6 +116,7 @@ def test_changes_on_the_command_line(
             "eval.k[0]",
         ]
         value = rng.choice([*TEXTS, *map(str, NUMBERS), "[" * 50, "{a: &a [*a]}", "!!python/name:os.system x"])
+        value = value.encode("utf-8", "replace").decode()  # what a shell can pass on
         change = f"{rng.choice(keys)}{rng.choice(['=', '=', '=', ':', ''])}{value}"
         assert _run(["check", "sft.yaml", "--set", change], False) in (0, 2), ascii(change)
         said = capsys.readouterr()
