@@ -12,7 +12,7 @@ demo: $(READY)               ## Run the quickstart chain: base -> SFT -> DPO / K
 test: $(READY)               ## Everything: format, lint, types, all tests.
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)              ## The fast part.
 	$(MAKE) --no-print-directory lint
