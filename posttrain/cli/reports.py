@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Places = Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run's directory, finished or not, or an eval's.")]
+Places = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="A run's directory, finished or not, or an eval's.")
+]
 
 
 def report(

@@ -21,7 +21,7 @@ function curves(panel, runs, splits, look) {
   const found = [];
   runs.forEach((run, place) => panel.metrics.forEach((metric, position) => {
     const hue = runs.length > 1 ? place : position;
-    const called = [runs.length > 1 ? run.name : "", panel.metrics.length > 1 || runs.length === 1 ? metric : ""].filter(Boolean).join(" ");
+    const called = [runs.length > 1 ? run.name : "", panel.metrics.length > 1 || runs.length === 1 ? metric.split("/").slice(-2).join("/").replace(/\/mean$/, "") : ""].filter(Boolean).join(" ");
     for (const split of splits) {
       const part = run[split], values = part.values[metric];
       if (!values || !values.some(isNumber)) continue;
@@ -30,14 +30,14 @@ function curves(panel, runs, splits, look) {
         const low = part.low[metric], high = part.high[metric];
         if (look.raw && low) found.push({...here, values: high, band: low, kind: "band"});
         if (look.raw) found.push({...here, values, kind: "raw"});
-        found.push({...here, values: smooth(values, look.weight(part.steps.length)), kind: "smooth", called: `${called}${splits.length > 1 ? " training" : ""}`});
+        found.push({...here, values: smooth(values, look.weight(part.steps.length)), kind: "smooth", called});
       } else {
         if (part.low[metric]) found.push({...here, values: part.high[metric], band: part.low[metric], kind: "band"});
-        found.push({...here, values, kind: "held", called: `${called}${splits.length > 1 ? " held-out" : ""}`});
+        found.push({...here, values, kind: "held", called: splits.length > 1 && run.train.values[metric] ? "held-out" : called});
         const start = part.steps[0] === 0 ? values[0] : null;
         if (isNumber(start)) {
           const last = Math.max(part.steps.at(-1), run.train.steps.at(-1) ?? 0);
-          found.push({...here, steps: [0, last], values: [start, start], kind: "base", called: runs.length > 1 ? "" : "at step 0"});
+          found.push({...here, steps: [0, last], values: [start, start], kind: "base", called: runs.length > 1 || position ? "" : "at step 0"});
         }
       }
     }
@@ -56,7 +56,7 @@ function extent(all) {
   let low = Infinity, high = -Infinity;
   for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
   if (!isNumber(low)) return [0, 1];
-  const room = (high - low || Math.abs(high) || 1) * .06;
+  const flat = high - low <= 1e-6 * Math.abs(high), room = flat ? Math.abs(high) * .5 || 1 : (high - low) * .06;
   return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
 }
 

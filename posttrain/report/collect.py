@@ -28,7 +28,7 @@ _HEADLINES = ("pass@1", "reward", "rewards/accuracies", "rewards/margins", "mean
 def collect(places: Sequence[Path], *, most_samples: int = MOST_SAMPLES, quiet: bool = False) -> dict[str, Any]:
     """Return the document of a report on runs, and evals, with the runs that they come from.
 
-    ``{"written", "version", "runs": [...], "chains": [[...]], "evals": [...], "samples": {...}}``. Evals that lie beside
+    ``{"written", "version", "runs": [...], "chains": [[...]], "evals": [...], "samples": {...}}``. Evals beside
     the runs and scored one of them are taken in. Raises UserError where a place holds neither.
     """
     runs, asked, evals, chains = _opened(places)
@@ -134,7 +134,9 @@ def _described(run: Run, *, asked: bool) -> dict[str, Any]:
         "all_steps": _all_steps(run),
         "seconds": run.seconds,
         "tokens": run.tokens,
-        "parent": behind[-1].name if behind else (document.get("parent") or {}).get("name") or run.recipe["model"]["path"],
+        "parent": behind[-1].name
+        if behind
+        else (document.get("parent") or {}).get("name") or run.recipe["model"]["path"],
         "headline": headline(run),
         "before": run.before,
         "after": run.after,

@@ -40,7 +40,7 @@ class Eval:
 
 
 def read_evals(path: Path) -> list[Eval]:
-    """Return the evals kept in a directory, by part; none where it holds none. Lines come oldest first, `base` first."""
+    """Return the evals kept in a directory, by part. Lines come oldest first, `base` first."""
     lines: dict[str, list[Line]] = {}
     for file in sorted(path.glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name)):
         row = _document(file)

@@ -23,7 +23,9 @@ _PASS = Panel(
     "Problems solved", ("pass@*",), "pass@1: the chance that one sample is right; pass@k: that one of k is.", True, True
 )
 _AGREED = Panel("Agreement", ("maj@*", "pass^*"), "maj@k: the most frequent answer is right; pass^k: all k are.", True)
-_REWARD = Panel("Reward", ("reward",), "What the graders pay. Training that leaves held-out behind: look at samples.", pair=True)
+_REWARD = Panel(
+    "Reward", ("reward",), "What the graders pay. Training that leaves held-out behind: look at samples.", pair=True
+)
 _ENTROPY = Panel("Entropy", ("entropy",), "Nats a token. Near 0 the model has stopped trying anything else.")
 _ACCURACY = Panel("Token accuracy", ("mean_token_accuracy",), "How often the likeliest token is the right one.", True)
 _LENGTH = Panel(
@@ -39,8 +41,12 @@ _LOGPS = Panel(
     "Nats an answer. Both fall a little; chosen that falls far is forgotten.",
     pair=True,
 )
-_MARGIN = Panel("Margin", ("rewards/margins",), "Implicit reward of chosen less rejected: what the loss widens.", pair=True)
-_REWARDS = Panel("Chosen and rejected", ("rewards/chosen", "rewards/rejected"), "Implicit rewards: against the reference.")
+_MARGIN = Panel(
+    "Margin", ("rewards/margins",), "Implicit reward of chosen less rejected: what the loss widens.", pair=True
+)
+_REWARDS = Panel(
+    "Chosen and rejected", ("rewards/chosen", "rewards/rejected"), "Implicit rewards: against the reference."
+)
 _LOOK = (_PASS, _REWARD, _AGREED, Panel("Graders' scores", ("score/*", "parts_passed"), "Means over problems."))
 _WORK = (
     Panel("Gradient norm", ("grad_norm",), "Before clipping."),
@@ -103,7 +109,7 @@ def panels_of(stage: str, names: Collection[str]) -> list[dict[str, Any]]:
     found = []
     for panel in PANELS[stage]:
         metrics = [name for pattern in panel.metrics for name in names if fnmatchcase(name, pattern)]
-        if metrics:
+        if metrics and metrics != ["rewards/graded/mean"]:  # the reward itself
             found.append({**panel._asdict(), "metrics": metrics, "other": False})
     drawn = {name for panel in found for name in panel["metrics"]}
     rest = [name for name in names if name not in drawn and name not in ("seconds", "num_tokens")]

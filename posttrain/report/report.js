@@ -56,7 +56,7 @@ function showCurves() {
   const picked = new Set([data.runs.findLast(run => run.asked)].filter(Boolean));
   // Weights for a mean over about one point in thirty, or over what the slider says.
   const look = {raw: true, others: false, weight: points => at("smoothing").value === "0" ? 0 : 1 - 1 / Math.max(1, points * (at("smoothing").value / 100) ** 2)};
-  at("smoothing").value = 20;
+  at("smoothing").value = 30;
   const chips = data.runs.map((run, index) => {
     const dot = make("i", "dot"), chip = make("button", "chip", dot, `${run.name}`);
     chip.type = "button";
@@ -92,7 +92,7 @@ function showCurves() {
 function showEvals() {
   at("evals").hidden = !data.evals.length;
   at("tables").replaceChildren(...data.evals.map(found => {
-    const same = found.lines.every(line => line.reward === line["pass@1"]);
+    const same = found.lines.every(line => Math.abs(line.reward - line["pass@1"]) < 1e-9);
     const figures = found.figures.filter(name => !(name === "reward" && same));
     const scale = name => {
       const all = found.lines.flatMap(line => [line[name], ...(line[`${name}_ci95`] ?? [])]).filter(isNumber);

@@ -1,5 +1,5 @@
 // Completions with their grades: filtered, searched and paged; on one prompt, before against after.
-const PAGE = 20;
+const PAGE = 10;
 const [SOURCE, PROMPT, NUMBER, TEXT, SCORE, PASSED, ANSWER, NOTE, ERROR, PARTS, TOKENS, TRUNCATED, PLACE] = Array(13).keys();
 
 function showSamples(samples) {

@@ -65,7 +65,9 @@ def gather(sources: Sequence[Source], most: int, advance: Callable[[], None] = l
     order = _weightiest_first([source for source in sources if source.kind != "train"])
     training = [source for source in sources if source.kind == "train"]
     for position, source in enumerate([*order, *training]):
-        rows = [row for path in source.files for row in read_rows(path) if isinstance(row, dict) and "completion" in row]
+        rows = [
+            row for path in source.files for row in read_rows(path) if isinstance(row, dict) and "completion" in row
+        ]
         samples.seen += len(rows)
         left = most - len(samples.rows)
         share = left if source.kind != "train" else left // (len(order) + len(training) - position)
@@ -116,7 +118,9 @@ def _row(source: int, row: dict[str, Any], index: dict[str, int], prompts: list[
     if key not in index:
         index[key] = len(prompts)
         prompts.append(turns)
-    parts = [[part.get("name"), part.get("score"), part.get("passed"), part.get("note")] for part in row.get("parts") or ()]
+    parts = [
+        [part.get("name"), part.get("score"), part.get("passed"), part.get("note")] for part in row.get("parts") or ()
+    ]
     return [
         source,
         index[key],

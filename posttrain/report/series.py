@@ -1,4 +1,4 @@
-"""Rows of metrics.jsonl as columns to draw: short ones as they are, long ones in buckets, held-out ones with intervals."""
+"""Rows of metrics.jsonl as columns to draw: few as they are, many in buckets, held-out ones with intervals."""
 
 from __future__ import annotations
 
