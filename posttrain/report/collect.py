@@ -111,7 +111,9 @@ def _chain(run: Run, behind: Sequence[Run], generations: Sequence[dict[str, Any]
     """Return the generations from the base to `run`: ``{"name", "run": a shown run's name, "stage", "metrics"}``."""
     first = behind[0] if behind else run
     base = first.document.get("base_model") or (generations[0]["base_model"] if generations else "")
-    chain = [{"name": base or first.recipe["model"]["path"], "run": None, "stage": "base", "metrics": {}}]
+    chain: list[dict[str, Any]] = [
+        {"name": base or first.recipe["model"]["path"], "run": None, "stage": "base", "metrics": {}}
+    ]
     gone = generations[: max(0, len(generations) - len(behind))]
     for entry in gone:
         metrics = entry.get("metrics") or {}
