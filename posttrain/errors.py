@@ -1,19 +1,23 @@
 """What can go wrong on the user's side, and how it is said: one message with its place, and an exit code.
 
 Exit codes: 0 done, 1 a bug or a crash, 2 something the user can mend, 3 a gate said no,
-130/143 stopped by SIGINT/SIGTERM after saving a resumable checkpoint.
+130/143 stopped by SIGINT, or by another signal or a time limit, after saving what it goes on from.
 """
 
 from __future__ import annotations
 
 import difflib
 import reprlib
+import signal
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 _LONGEST_WORD = 80  # characters
+_LONGEST_LINE = 2000  # characters, printed
 _MOST_KNOWN = 1000  # names that a word is compared with
 _MOST_LISTED = 30  # names in a message
+MOST_ERRORS = 50
+"""So many are printed one after the other; the rest are counted."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _LONGEST_WORD
 
@@ -40,14 +44,17 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text}\n  {self.fix}" if self.fix else text
+        text = f"{text}\n  {self.fix}" if self.fix else text
+        return text if len(text) <= _LONGEST_LINE else "\n".join(map(_printable, text.split("\n")))
 
 
 class UserErrors(UserError):
     """Several errors found in one pass; printed one after the other."""
 
     def __init__(self, errors: Sequence[UserError]) -> None:
-        super().__init__("\n".join(str(error) for error in errors))
+        more = len(errors) - MOST_ERRORS
+        said = [str(error) for error in errors[:MOST_ERRORS]] + [f"and {more:,} more errors"] * (more > 0)
+        super().__init__("\n".join(said))
         self.errors = list(errors)
 
 
@@ -57,12 +64,39 @@ class GateError(UserError):
     exit_code = EXIT_GATE
 
 
-class Stopped(Exception):
-    """The run was stopped by a signal after it saved a checkpoint that it can resume from."""
+class OutOfMemory(UserError):
+    """Memory ran out, of a GPU or of the machine; a smaller batch may do."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
-        self.exit_code = 128 + signal_number
+
+class Stopped(BaseException):
+    """The command was asked to stop, by a signal or by its time limit, and has kept what it goes on from.
+
+    No Exception, since no code that looks for errors should take it for one. `kept` says what there is to go on from,
+    and is set by who knows.
+    """
+
+    def __init__(self, number: int, kept: str = "") -> None:
+        super().__init__(number)
+        self.number = number
+        self.kept = kept
+
+    @property
+    def exit_code(self) -> int:
+        return stop_code(self.number)
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}"
+
+
+def stop_code(number: int) -> int:
+    """Return the exit code of a command that a signal stopped: one says that it was the user, one that it goes on."""
+    return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_STOPPED
+
+
+def _printable(line: str) -> str:
+    """`line`, or its two ends: what it quotes may be a book."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
 
 
 def brief(value: object) -> str:

@@ -27,6 +27,13 @@ def main_memory() -> tuple[int, int]:
     return free, total
 
 
+def kernel_kills() -> int:
+    """Return how many processes of this machine the kernel has killed for lack of memory since it started, those of a
+    control group among them; 0 where it does not say."""
+    counts = (line.split() for line in _read(_ROOT / "proc/vmstat").splitlines())
+    return next((int(words[1]) for words in counts if words[0] == "oom_kill"), 0)
+
+
 def core_limits(root: Path) -> Iterator[float]:
     """Yield the limits on this process's time, in cores."""
     for group, version in _groups(root, "cpu"):

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from posttrain.plain_output import print_plainly
+from posttrain.visible import on_one_line
+
 SILENT_SECONDS = 2.0
 LINE_SECONDS = 10.0
 
@@ -22,9 +25,9 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
     seconds, with the time that is left at the pace so far.
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task(label, total=total)
+    task = bar.add_task(on_one_line(label), total=total)
     started = said = time.monotonic()
 
     def advance(count: int = 1) -> None:
@@ -35,6 +38,7 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
             return
         if console.is_terminal:
             bar.start()
+            print_plainly()
         elif now - said >= LINE_SECONDS:
             said = now
             print(line(label, int(bar.tasks[0].completed), total, now - started), file=sys.stderr)

@@ -1,16 +1,21 @@
 """A small server of chat completions that answers as it is told, faults included. Run as a program; it prints its port.
 
 POST /script takes the steps: each request is answered by the next one, and by the last one from then on. A step is
-{status, headers, content, refusal, finish_reason, message, usage, raw, type, delay, drip, refuses, key}, all optional.
+{status, headers, content, refusal, finish_reason, message, usage, raw, type, delay, drip, refuses, key, fails, jitter,
+echo, scores}, all optional. By the text of a question, `fails` is the share of them that are answered by 500, and with
+`scores` it decides the score; `jitter` is the longest delay of a random one; `echo` the parameter of the request that
+is the reply. An argument names the port.
 GET /seen returns the requests so far as [{headers, body, at}].
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -37,7 +42,10 @@ class Handler(BaseHTTPRequestHandler):
                 }
             )
             step = steps.pop(0) if len(steps) > 1 else steps[0]
-        time.sleep(step.get("delay", 0))
+        time.sleep(step.get("delay", 0) + random.uniform(0, step.get("jitter", 0)))
+        of_text = zlib.crc32(json.dumps(body.get("messages")).encode())
+        if of_text < step.get("fails", 0) * 2**32:
+            return self.answer({"error": {"message": "overloaded"}}, 500)
         if self.path != "/v1/chat/completions":
             return self.answer({"error": {"message": f"no {self.path}"}}, 404)
         if "key" in step and self.headers.get("Authorization") != f"Bearer {step['key']}":
@@ -50,7 +58,10 @@ class Handler(BaseHTTPRequestHandler):
         if step.get("status", 200) != 200:
             said = step.get("body", {"error": {"message": step.get("content", "broken")}})
             return self.send(json.dumps(said).encode(), step["status"], step)
-        message = {"role": "assistant", "content": step.get("content", '{"score": 1}')}
+        content = str(body.get(step["echo"])) if "echo" in step else step.get("content", '{"score": 1}')
+        if "scores" in step:
+            content = json.dumps({"score": of_text % 11 / 10})
+        message = {"role": "assistant", "content": content}
         message |= {"refusal": step["refusal"]} if "refusal" in step else {}
         choice = {"index": 0, "message": message | step.get("message", {}), "finish_reason": "stop"}
         choice["finish_reason"] = step.get("finish_reason", "stop")
@@ -90,7 +101,7 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0), Handler)
     print(server.server_port)
     sys.stdout.flush()
     server.serve_forever()

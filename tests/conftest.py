@@ -41,10 +41,16 @@ class ChatServer:
     """The server of chat_server.py, in a process of its own."""
 
     def __init__(self) -> None:
-        command = [sys.executable, str(REPOSITORY / "tests" / "chat_server.py")]
+        self.port = 0
+        self.start()
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+
+    def start(self) -> None:
+        """Start it, after `kill` at the address that it had."""
+        command = [sys.executable, str(REPOSITORY / "tests" / "chat_server.py"), str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.base_url = f"http://127.0.0.1:{int(self.process.stdout.readline())}/v1"
+        self.port = int(self.process.stdout.readline())
 
     def script(self, *steps: dict[str, Any]) -> None:
         """Say how the next requests are answered, the last step from then on, and forget those before."""

@@ -15,6 +15,10 @@ HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "deepspeed", "accel
 # Each part may import those before it (and itself). `recipe.check` looks over everything light, by lazy imports.
 LAYERS = (
     "errors",
+    "visible",
+    "masking",
+    "plain_output",
+    "stopping",
     "limits",
     "progress",
     "importing",

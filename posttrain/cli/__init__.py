@@ -8,15 +8,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from posttrain import __version__
+from posttrain import __version__, stopping
 from posttrain.cli import advice, cleaning, data, evals, feedback, launch, memory, recipes, reports, shaping, stages
-from posttrain.errors import EXIT_CRASH, EXIT_INTERRUPTED, Stopped, UserError
+from posttrain.errors import EXIT_CRASH, Stopped, UserError
+from posttrain.plain_output import print_plainly
 
 app = typer.Typer(
     name="posttrain",
     help="Make a good instruct model better at your task.",
     epilog="Every command: --debug shows the traceback of an error. Exit codes: 0 done, 1 crash, 2 something "
-    "to mend, 3 a gate said no, 130/143 stopped and resumable.",
+    "to mend, 3 a gate said no, 130 stopped by Ctrl-C, 143 by another signal or a time limit.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -89,6 +90,8 @@ def main() -> NoReturn:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    print_plainly()
+    stopping.listen()
     sys.exit(_run(arguments, debug))
 
 
@@ -96,11 +99,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         app(arguments, prog_name="posttrain")
     except SystemExit as end:
-        if end.code == EXIT_INTERRUPTED:
-            print("stopped; run the same command again to go on", file=sys.stderr)
         return end.code if isinstance(end.code, int) else 0
     except Stopped as stop:
-        print(f"{stop}; run the same command again to go on", file=sys.stderr)
+        print(stopping.last_words(stop), file=sys.stderr)
         return stop.exit_code
     except UserError as error:
         if debug:

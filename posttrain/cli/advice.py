@@ -53,7 +53,7 @@ def advise(
             with_cost=not no_cost,
         )
         if as_json:
-            print(json.dumps(advised.document, indent=2, ensure_ascii=False, default=str), file=stdout)
+            print(json.dumps(advised.document, indent=2, default=str), file=stdout)
         else:
             print_advice(Console(file=stdout), advised)
     if to and advised.starter is None:

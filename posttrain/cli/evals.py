@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from posttrain.cli.options import AsJson, ModelName, Out, RecipePath, Seed, Sets, piped
+from posttrain import stopping
+from posttrain.cli.options import AsJson, MaxMinutes, ModelName, Out, RecipePath, Seed, Sets, piped
 from posttrain.errors import GateError, UserError
 
 
@@ -25,6 +27,7 @@ def eval_(
     out: Out = None,
     seed: Seed = None,
     set_: Sets = None,
+    max_minutes: MaxMinutes = None,
     as_json: AsJson = False,
 ) -> None:
     """Score models on held-out problems: pass@k, maj@k, standard errors, paired differences.
@@ -39,6 +42,7 @@ def eval_(
     from posttrain.launch.start import reserved_stdout
 
     models = [piped(name, "eval") or name for name in model or []]
+    stopping.take_limits(max_minutes, time.time() if "-" in (model or []) else None)
     with reserved_stdout() as stdout:
         document = compare_models(
             recipe, models, unseen=unseen, baseline=baseline, out=out, seed=seed, overrides=set_ or []
@@ -64,6 +68,7 @@ def signal(
     out: Annotated[str | None, typer.Option("--out", help="Where it is kept; RUN-signal when left out.")] = None,
     seed: Seed = None,
     set_: Sets = None,
+    max_minutes: MaxMinutes = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether rlvr has anything to learn from, before it is trained: attempts at every training problem.
@@ -76,10 +81,12 @@ def signal(
     from posttrain.evals import attempts
     from posttrain.launch.start import reserved_stdout
 
+    source = piped(model, "signal")
+    stopping.take_limits(max_minutes, time.time() if model == "-" else None)
     with reserved_stdout() as stdout:
         tried = attempts.attempt(
             recipe,
-            model=piped(model, "signal"),
+            model=source,
             samples=samples,
             limit=limit,
             out=out,
@@ -102,6 +109,7 @@ def sample(
     out: Annotated[str | None, typer.Option("--out", help="Where it is kept; RUN-sample when left out.")] = None,
     seed: Seed = None,
     set_: Sets = None,
+    max_minutes: MaxMinutes = None,
     as_json: AsJson = False,
 ) -> None:
     """Make training rows from a model's own graded completions: rejection sampling.
@@ -114,10 +122,12 @@ def sample(
     from posttrain.evals import attempts
     from posttrain.launch.start import reserved_stdout
 
+    source = piped(model, "sample")
+    stopping.take_limits(max_minutes, time.time() if model == "-" else None)
     with reserved_stdout() as stdout:
         tried = attempts.attempt(
             recipe,
-            model=piped(model, "sample"),
+            model=source,
             samples=samples,
             limit=limit,
             out=out,
@@ -153,7 +163,7 @@ def grade(
     with reserved_stdout() as stdout:  # a grader in Python may print
         document = (probing.probe_file if probe else offline.grade_file)(grader, file, limit)
         render = probing.render if probe else offline.render
-        print(json.dumps(document, ensure_ascii=False) if as_json else render(document), file=stdout)
+        print(json.dumps(document) if as_json else render(document), file=stdout)
     if not probe and document["rows"] and document["errors"] == len(document["rows"]):
         raise UserError("no row could be graded", where=str(grader), fix="mend the grader: each row says what failed")
     if probe and document["verdict"] == "fail":

@@ -27,6 +27,14 @@ FromStep = Annotated[
     int | None,
     typer.Option("--from", metavar="STEP", help="Go on from the kept checkpoint of this step; later ones are dropped."),
 ]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        min=0,
+        help="Be done after so many minutes: stop in time to save, with exit code 143. The same command goes on.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 # Of commands that look at rows, of a source or of a recipe.

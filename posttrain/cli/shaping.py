@@ -205,7 +205,7 @@ def source_of(
 def print_result(path: str, report: list[str], document: dict[str, Any], as_json: bool) -> None:
     """What was written, on stdout; what there is to say about it, on stderr."""
     _say(report)
-    print(json.dumps(document, indent=2, ensure_ascii=False) if as_json else path)
+    print(json.dumps(document, indent=2) if as_json else path)
 
 
 def _say(lines: list[str]) -> None:

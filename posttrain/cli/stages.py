@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from posttrain.cli.options import AsJson, Fresh, FromStep, ModelName, Out, RecipePath, Seed, Sets, piped
+from posttrain.cli.options import AsJson, Fresh, FromStep, MaxMinutes, ModelName, Out, RecipePath, Seed, Sets, piped
 
 
 def stage_command(stage: str, summary: str) -> Callable[..., None]:
@@ -23,11 +23,20 @@ def stage_command(stage: str, summary: str) -> Callable[..., None]:
         set_: Sets = None,
         fresh: Fresh = False,
         from_step: FromStep = None,
+        max_minutes: MaxMinutes = None,
     ) -> None:
         from posttrain.launch.start import start_stage
 
         start_stage(
-            stage, recipe, model=model, out=out, seed=seed, overrides=set_ or [], fresh=fresh, from_step=from_step
+            stage,
+            recipe,
+            model=model,
+            out=out,
+            seed=seed,
+            overrides=set_ or [],
+            fresh=fresh,
+            from_step=from_step,
+            max_minutes=max_minutes,
         )
 
     command.__doc__ = (

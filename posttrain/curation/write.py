@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from posttrain.data.files import shown
-from posttrain.errors import UserError
+from posttrain.errors import Stopped, UserError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
@@ -52,6 +52,9 @@ def new_file(path: Path, *, force: bool = False) -> Iterator[RowsFile]:
         if path.suffix.lower() == ".parquet":
             _lines_to_parquet(beside)
         os.replace(beside, path)
+    except Stopped as stop:
+        stop.kept = f"{shown(path)} is not written"
+        raise
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror or error}", where=shown(path)) from error
     finally:

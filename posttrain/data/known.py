@@ -5,8 +5,13 @@ A file is written once and whole, under a name of its content, so any number of 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +24,42 @@ KEY = "V16"
 _ROW = np.dtype([("key", KEY), ("value", "<f4")])
 
 
+LONGEST_WAIT_SECONDS = 600.0
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process while it works out what is missing: others wait, and find it there.
+
+    None waits longer than ten minutes, since ranks wait with it: two may add the same at a time. A folder that cannot
+    be written is held by nobody.
+    """
+    lock = None
+    with suppress(OSError):
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        if lock is not None:
+            _wait(lock)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _wait(lock: int) -> None:
+    started, told = time.monotonic(), False
+    while time.monotonic() - started < LONGEST_WAIT_SECONDS:
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not told and time.monotonic() - started > 2:
+            print("waiting for another process that asks the same reference", file=sys.stderr)
+            told = True
+        time.sleep(0.1)
+
+
 def look_up(folder: Path, keys: Keys) -> Values:
     """Return the number of each key, in the shape of `keys`; NaN where none is known."""
-    files = [np.load(path) for path in sorted(folder.glob("*.npy"))]
-    rows = np.concatenate([np.empty(0, _ROW), *files])
+    rows = np.concatenate([np.empty(0, _ROW), *map(_rows_of, sorted(folder.glob("*.npy")))])
     found = np.full(keys.shape, np.nan, np.float32)
     if len(rows):
         known, first = np.unique(rows["key"], return_index=True)
@@ -37,11 +74,26 @@ def add(folder: Path, keys: Keys, values: Values) -> None:
     rows = np.empty(keys.size, _ROW)
     rows["key"], rows["value"] = keys.ravel(), values.ravel()
     rows = rows[~np.isnan(rows["value"])]
-    path = folder / hashlib.sha256(rows.tobytes()).hexdigest()[:32]
+    path = folder / _name(rows)
     making = path.with_suffix(f".{os.getpid()}")
     try:
         with making.open("wb") as file:
             np.save(file, rows)
+            file.flush()
+            os.fsync(file.fileno())
         making.rename(path.with_suffix(".npy"))
     finally:
         making.unlink(missing_ok=True)
+
+
+def _rows_of(path: Path) -> Any:
+    """Return the rows of a file, none where they are not those that it was named for: they are worked out again."""
+    try:
+        rows = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return np.empty(0, _ROW)
+    return rows if path.stem == _name(rows) else np.empty(0, _ROW)
+
+
+def _name(rows: Any) -> str:
+    return hashlib.sha256(rows.tobytes()).hexdigest()[:32]

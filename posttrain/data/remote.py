@@ -1,6 +1,7 @@
 """Files in object stores and on the hub, by URL: copied once into the cache, again when they change.
 
-Every scheme that fsspec knows: ``s3://``, ``gs://`` and ``https://`` with their extras, ``hf://`` and others.
+Object stores, the hub and servers by their schemes; ``s3://``, ``gs://``, ``https://`` have extras. fsspec knows more
+schemes, and chains of them (``reference::…``, ``zip::…``): some read files of this machine, or run what they read.
 Credentials are found as the store's own tools find them; a URL that holds one is refused, since recipes are kept.
 """
 
@@ -27,6 +28,10 @@ Result = TypeVar("Result")
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
 
+SCHEMES = (
+    *EXTRAS, "hf", "az", "abfs", "abfss", "adl", "oci", "oss", "hdfs", "webhdfs", "sftp", "ssh", "ftp", "smb", "memory"
+)  # fmt: skip
+
 _BLOCK = 1 << 20
 
 
@@ -40,7 +45,7 @@ def fetch(url: str, where: str | None) -> list[tuple[Path, str]]:
 
     Raises UserError at `where` for one that cannot be had, saying what it lacks.
     """
-    _refuse_secrets(url, where)
+    _refuse_unsafe(url, where)
     if offline():
         return _last_copies(url, where)
     fs, found = _found(url, where)
@@ -55,13 +60,19 @@ def fetch(url: str, where: str | None) -> list[tuple[Path, str]]:
 
 def in_place(url: str, where: str | None) -> list[tuple[Callable[[], BinaryIO], str]]:
     """What opens each file at `url` where it is, without a copy, and its own URL. Raises UserError as `fetch`."""
-    _refuse_secrets(url, where)
+    _refuse_unsafe(url, where)
     fs, found = _found(url, where)
     return [(partial(_reached, partial(fs.open, each, "rb"), name, where), name) for name, each in found.items()]
 
 
-def _refuse_secrets(url: str, where: str | None) -> None:
-    parts = urlsplit(url)
+def _refuse_unsafe(url: str, where: str | None) -> None:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UserError(f"not a URL: {error}", where=where) from None
+    if parts.scheme not in SCHEMES or "::" in url:
+        kind = "chained URLs" if "::" in url else f"URLs of {parts.scheme or 'no scheme'}"
+        raise UserError(f"{kind} are not read", where=where, fix=f"Rows come from: {', '.join(SCHEMES)}.")
     if parts.username or parts.password or (parts.scheme in ("http", "https") and parts.query):
         raise UserError(
             f"the {parts.scheme} URL holds a credential or a query, which a recipe would keep",

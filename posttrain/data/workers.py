@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from posttrain import stopping
 from posttrain.limits import cores
 
 Task = TypeVar("Task")
@@ -46,7 +46,8 @@ def in_order(
     pending: deque[Future[Result]] = deque()
     try:
         for task in chain(first, tasks):
-            pending.append(pool.submit(_done, work, task))
+            with stopping.sheltered():  # processes start when work is there for them
+                pending.append(pool.submit(_done, work, task))
             if len(pending) > 2 * cores():
                 yield pending.popleft().result()
         while pending:
@@ -66,7 +67,7 @@ def _done(work: Callable[[Task], Result], task: Task) -> Result:
 
 def _start(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     gc.disable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that shares out the work stops the others
+    stopping.be_apart()  # the process that shares out the work stops the others
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     if prepare is not None:
         prepare(*given)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from posttrain.errors import UserError
+from posttrain.masking import remember_secret
 
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -18,17 +19,23 @@ LONGEST_BACKOFF_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One model behind one address. `timeout_seconds` is for one attempt, `max_retries` the attempts after it."""
+    """One model behind one address. `timeout_seconds` is for one attempt, `max_retries` the attempts after it.
+
+    `max_wait_seconds` is for a server that answers nobody; `requests_per_minute` bounds all attempts of this process.
+    """
 
     base_url: str
     model: str
     api_key_env: str = KEY_VARIABLE
     timeout_seconds: float = 60.0
     max_retries: int = 2
+    max_wait_seconds: float = 0.0
+    requests_per_minute: float | None = None
 
     @property
     def limit_seconds(self) -> float:
-        """The longest that one question can take, all attempts and the waits between them included."""
+        """The longest that one question can take, all attempts and the waits between them included; what it waits for
+        its turn, or for a server that is down, comes on top."""
         return (self.max_retries + 1) * (self.timeout_seconds + LONGEST_BACKOFF_SECONDS)
 
     def __str__(self) -> str:
@@ -50,7 +57,7 @@ def parse_endpoint(name: str) -> Endpoint | None:
         raise UserError(str(error), fix=fix) from None
     if not model:
         raise UserError(f"the endpoint {url} is named without its model", fix=fix)
-    return Endpoint(url, model, timeout_seconds=300.0, max_retries=3)
+    return Endpoint(url, model, timeout_seconds=300.0, max_retries=3, max_wait_seconds=120.0)
 
 
 def checked_url(url: str) -> str:
@@ -77,6 +84,7 @@ def api_key(endpoint: Endpoint) -> str:
     if not key and (endpoint.base_url == OPENAI_URL or endpoint.api_key_env != KEY_VARIABLE):
         fix = f"set {endpoint.api_key_env}, or name a server of your own by base_url or {URL_VARIABLE}"
         raise UserError(f"no key for {endpoint}", fix=fix)
+    remember_secret(key)
     if not re.fullmatch(r"[!-~]*", key):
         raise UserError(f"what {endpoint.api_key_env} holds is no key: it has spaces or letters beyond ASCII")
     return key

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,9 +25,16 @@ FAILURES_IN_A_ROW = 8
 PAUSE_SECONDS = 30.0
 """After so many failures without a reply between them nothing is sent for this long: a server that hangs would
 take its full time for every question."""
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 10.0
+"""Between two questions to a server that is down: twice as long each time."""
 LIMIT, OLD_LIMIT = "max_completion_tokens", "max_tokens"
 """The longest reply, by OpenAI's name of today and by the one that older servers know."""
 TRIAL_TOKENS = 16
+_DOWN = (429, 502, 503, 504)
+
+
+# The seconds that a question waited for its turns.
+_waited: ContextVar[list[float]] = ContextVar("waited")
 
 
 class Reply(NamedTuple):
@@ -42,11 +51,13 @@ class Reply(NamedTuple):
 
 
 class EndpointError(Exception):
-    """No reply came. `status` is HTTP's, 0 where the server did not get to say one."""
+    """No reply came. `status` is HTTP's, 0 where the server did not get to say one; `unreachable`: it was not there."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, *, unreachable: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.is_down = unreachable or status in _DOWN
+        """Whether no question would have got a reply. What took its whole time is not among them: it has waited."""
 
     @property
     def of_request(self) -> bool:
@@ -67,18 +78,21 @@ class Client:
             base_url=endpoint.base_url,
             timeout=endpoint.timeout_seconds,
             max_retries=endpoint.max_retries,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks={"request": [self._in_turn]}),
         )
+        self._next_turn = 0.0
         self._failures = 0
+        self._down_since: float | None = None
         self._paused_until = 0.0
         self._last_error = ""
 
-    def ask(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Reply:
+    def ask(self, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any], *, patient: bool = True) -> Reply:
         """Return the model's reply; `options` are chat completions' own parameters.
 
-        Raises EndpointError after at most `Endpoint.limit_seconds`, and at once while a server that has only
-        failed of late is left alone.
+        Raises EndpointError after at most `Endpoint.limit_seconds`, or `Endpoint.max_wait_seconds` later where the
+        server answers nobody, and at once while a server that has only failed of late is left alone.
         """
-        asked = self.submit(messages, options)
+        asked = self.submit(messages, options, patient=patient)
         try:
             return asked.result()
         finally:
@@ -89,10 +103,13 @@ class Client:
         messages: Sequence[Mapping[str, Any]],
         options: Mapping[str, Any],
         gate: asyncio.Semaphore | None = None,
+        *,
+        patient: bool = True,
     ) -> Future[Reply]:
-        """Return the reply to come, which can be cancelled; `gate` bounds how many are asked for at once."""
+        """Return the reply to come, which can be cancelled; `gate` bounds how many are asked for at once. Without
+        `patient` a server that is down is not waited for."""
         body = {"model": self.endpoint.model, "messages": list(messages), **options}
-        return asyncio.run_coroutine_threadsafe(self._gated(body, gate or nullcontext()), _loop())
+        return asyncio.run_coroutine_threadsafe(self._gated(body, gate or nullcontext(), patient), _loop())
 
     def agree(self, messages: Sequence[Mapping[str, Any]], options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Ask for a few tokens with each of `options` in turn; return the first that the server takes.
@@ -103,7 +120,7 @@ class Client:
         refusals: list[str] = []
         for wanted, probe in _candidates(options):
             try:
-                self.ask(messages, probe)
+                self.ask(messages, probe, patient=False)
             except EndpointError as error:
                 refusals += [str(error)] if str(error) not in refusals else []
                 if error.status in (400, 422):
@@ -112,9 +129,24 @@ class Client:
             return wanted
         raise self._unusable("; ".join(refusals), 400)
 
-    async def _gated(self, body: dict[str, Any], gate: AbstractAsyncContextManager[None]) -> Reply:
+    async def _gated(self, body: dict[str, Any], gate: AbstractAsyncContextManager[None], patient: bool) -> Reply:
         async with gate:
-            return await self._counted(body)
+            return await self._patient(body) if patient else await self._counted(body)
+
+    async def _patient(self, body: dict[str, Any]) -> Reply:
+        """Send, and while the server is down wait and send again, until it has been down for too long."""
+        wait, failed_first = FIRST_WAIT_SECONDS, math.inf
+        while True:
+            try:
+                return await self._counted(body)
+            except EndpointError as error:
+                now = time.monotonic()
+                failed_first = min(failed_first, now)
+                down_since = min(failed_first, now if self._down_since is None else self._down_since)
+                if not error.is_down or now + wait > down_since + self.endpoint.max_wait_seconds:
+                    raise
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     async def _counted(self, body: dict[str, Any]) -> Reply:
         """Send, and count failures of the server in a row; after too many nothing is sent for a while."""
@@ -124,21 +156,32 @@ class Client:
             reply = await self._send(body)
         except EndpointError as error:
             if not error.of_request:
+                now = time.monotonic()
                 self._failures += 1
                 self._last_error = str(error)
-            if self._failures >= FAILURES_IN_A_ROW:
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self._down_since = now if self._down_since is None else self._down_since
+                waited = not error.is_down or now > self._down_since + self.endpoint.max_wait_seconds
+                if self._failures >= FAILURES_IN_A_ROW and waited:
+                    self._paused_until = now + PAUSE_SECONDS
             raise
-        self._failures = 0
+        self._failures, self._down_since = 0, None
         return reply
+
+    async def _in_turn(self, request: Any) -> None:
+        """Wait until the next attempt may be sent: they are spread evenly over the minute."""
+        if self.endpoint.requests_per_minute is None:
+            return
+        now = time.monotonic()
+        turn = max(now, self._next_turn)
+        self._next_turn = turn + 60.0 / self.endpoint.requests_per_minute
+        _waited.get().append(turn - now)
+        await asyncio.sleep(turn - now)
 
     async def _send(self, body: dict[str, Any]) -> Reply:
         import openai
 
-        sent = self._openai.post("/chat/completions", body=body, cast_to=object)
         try:
-            answer = await asyncio.wait_for(sent, self.endpoint.limit_seconds)
-            return read_reply(answer)
+            return read_reply(await self._within_limit(body))
         except openai.APIStatusError as error:
             said = self._shown(_message(error.body) or error.response.text)
             if isinstance(error.body, dict) and error.body.get("code") == "content_filter":
@@ -148,9 +191,26 @@ class Client:
             tried = f"{self.endpoint.max_retries + 1} attempts of {self.endpoint.timeout_seconds:g} s"
             raise EndpointError(f"no reply in {tried}") from None
         except openai.APIConnectionError as error:
-            raise EndpointError(f"no connection: {self._shown(str(error.__cause__ or error))}") from None
+            raise EndpointError(
+                f"no connection: {self._shown(str(error.__cause__ or error))}", unreachable=True
+            ) from None
         except (openai.OpenAIError, ValueError) as error:
             raise EndpointError(f"not a chat completion: {self._shown(str(error))}") from None
+
+    async def _within_limit(self, body: dict[str, Any]) -> Any:
+        """Return the server's answer; raises asyncio.TimeoutError after `Endpoint.limit_seconds`, not counting what it
+        waited for its turn."""
+        waited: list[float] = []
+        _waited.set(waited)
+        started = time.monotonic()
+        sent = asyncio.ensure_future(self._openai.post("/chat/completions", body=body, cast_to=object))
+        try:
+            while (left := started + sum(waited) + self.endpoint.limit_seconds - time.monotonic()) > 0:
+                if (await asyncio.wait({sent}, timeout=left))[0]:
+                    return sent.result()
+            raise asyncio.TimeoutError
+        finally:
+            sent.cancel()
 
     def _unusable(self, said: str, status: int) -> UserError:
         key = self.endpoint.api_key_env
@@ -197,7 +257,8 @@ def connect(endpoint: Endpoint) -> Client:
     """Return the process's client of this endpoint; raises UserError without the openai package, or a key it needs."""
     if importlib.util.find_spec("openai") is None:
         raise UserError("model endpoints need the openai package", fix="pip install 'posttrain[endpoint]'")
-    return _client(endpoint, api_key(endpoint))
+    with _starting:  # threads share its count of failures, and its rate
+        return _client(endpoint, api_key(endpoint))
 
 
 @lru_cache(maxsize=64)
@@ -205,9 +266,17 @@ def _client(endpoint: Endpoint, key: str) -> Client:
     return Client(endpoint, key)
 
 
-@lru_cache(maxsize=1)
+_starting = threading.Lock()
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the event loop that all clients share, and that ends with the process."""
+    with _starting:  # lru_cache alone lets two threads that come first start one each
+        return _started_loop()
+
+
+@lru_cache(maxsize=1)
+def _started_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="endpoint", daemon=True).start()
     return loop

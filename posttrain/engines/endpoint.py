@@ -22,18 +22,18 @@ def engine(endpoint: Endpoint) -> Engine:
     def sample(prompts: Sequence[Prompt], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         client, options = connect(endpoint), agreed(endpoint, sampling)
         gate = asyncio.Semaphore(sampling.batch_size)
-        asked: dict[Future[Reply], int] = {
-            client.submit(_sent(prompt), _of(prompt, n, options, sampling.seed), gate): index
+        asked: dict[Future[Reply], tuple[int, int]] = {
+            client.submit(_sent(prompt), _of(prompt, n, options, sampling.seed), gate): (index, n)
             for index, prompt in enumerate(prompts)
             for n in range(sampling.samples)
         }
-        done: dict[int, list[Completion]] = {index: [] for index in range(len(prompts))}
+        done: dict[int, dict[int, Completion]] = {index: {} for index in range(len(prompts))}
         try:
             for future in as_completed(asked):
-                index = asked[future]
-                done[index].append(_completion(future))
-                if len(done[index]) == sampling.samples:
-                    yield index, done.pop(index)
+                index, n = asked[future]
+                done[index][n] = _completion(future)
+                if len(done[index]) == sampling.samples:  # in their own order, whichever came first
+                    yield index, [completion for _, completion in sorted(done.pop(index).items())]
         finally:
             for future in asked:
                 future.cancel()

@@ -116,7 +116,9 @@ class _Loaded:
         from transformers import AutoConfig
 
         with reading(self._parent):
-            config = AutoConfig.from_pretrained(self._parent.path, revision=self._parent.revision or "main")
+            config = AutoConfig.from_pretrained(
+                self._parent.path, revision=self._parent.revision or "main", trust_remote_code=False
+            )
         return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None) or sys.maxsize
 
     def _load(self) -> Any:
@@ -237,5 +239,7 @@ def _stop_tokens(parent: Parent, tokenizer: PreTrainedTokenizerBase) -> list[int
         try:
             settings = GenerationConfig.from_pretrained(parent.path, revision=revision)
         except OSError:  # it has none
-            settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(parent.path, revision=revision))
+            settings = GenerationConfig.from_model_config(
+                AutoConfig.from_pretrained(parent.path, revision=revision, trust_remote_code=False)
+            )
     return stop_token_ids(tokenizer, settings.eos_token_id)

@@ -12,9 +12,11 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from posttrain.endpoint.alive import patient_opener
 from posttrain.engines.rows import End, Row, in_groups, rows_of
 from posttrain.engines.sampling import Completion, Engine, Prompt, Sampling
 from posttrain.engines.transformers import stop_tokens
@@ -133,14 +135,14 @@ def _asked(url: str, path: str, *, post: bool = False, **body: Any) -> dict[str,
     data = json.dumps(body).encode() if body or post else None
     request = urllib.request.Request(f"{url}/{path}", data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=_PATIENCE) as reply:
+        with patient_opener().open(request, timeout=_PATIENCE) as reply:
             said = reply.read()
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise _wrong(url, f"has no /{path.partition('?')[0]}", _START) from None
         said = error.read().decode(errors="replace")[:300]
         raise _wrong(url, f"answered {error.code} to /{path}: {said}", "see its log") from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise _wrong(url, f"does not answer: {error}", _START) from None
     found: dict[str, Any] = json.loads(said) if said else {}
     return found

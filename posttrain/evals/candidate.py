@@ -54,7 +54,9 @@ def candidate(name: str, loaded: LoadedRecipe) -> Candidate:
     settings = loaded.recipe.model
     if name == "base":
         where = loaded.place("model.path")
-        own = parse_endpoint(settings.path) or resolve(settings.path, revision=settings.revision, where=where)
+        own = parse_endpoint(settings.path) or resolve(
+            settings.path, revision=settings.revision, trust_remote_code=settings.trust_remote_code, where=where
+        )
         return Candidate(name, own)
     return Candidate(name, parse_endpoint(name) or resolve(name, where="--model"))
 

@@ -31,14 +31,14 @@ def sample_and_grade(
 ) -> Iterator[tuple[int, Graded]]:
     """Yield (index, problem with its completions and grades), each problem once, in the order they are finished.
 
-    Grading goes on in a thread beside the sampling. Raises UserError when more than the share `max_errors` of the
-    completions is left without a verdict.
+    Grading goes on in a thread beside the sampling. Raises UserError as soon as more than the share `max_errors` of all
+    these completions is left without a verdict; which problems were finished first has no part in it.
     """
 
     def graded(index: int, completions: list[Completion]) -> tuple[int, Graded]:
         return index, grade_group(problems[index], completions, graders)
 
-    samples = errors = 0
+    asked, errors = len(problems) * sampling.samples, 0
     pool = ThreadPoolExecutor(1)
     try:
         waiting = deque[Future[tuple[int, Graded]]]()
@@ -50,15 +50,15 @@ def sample_and_grade(
             while waiting and (group is None or waiting[0].done()):
                 index, row = waiting.popleft().result()
                 yield index, row
-                samples += len(row.grades)
                 failed = [grade.error for grade in row.grades if grade.error]
                 errors += len(failed)
                 if failed:
-                    refuse_errors(errors, samples, max_errors, failed[-1])
+                    refuse_errors(errors, asked, max_errors, failed[-1])
             if group is None:
                 return
     finally:
-        pool.shutdown(cancel_futures=True)  # a judge that is down is not asked about what still waits
+        # A judge that is down is not asked about what still waits, and a stop does not wait for its last answer.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def grade_group(problem: Problem, completions: list[Completion], graders: Sequence[Grader]) -> Graded:

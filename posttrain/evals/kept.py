@@ -14,6 +14,7 @@ from posttrain.engines.sampling import Completion
 from posttrain.evals.held_out import grade_group
 from posttrain.evals.summary import Graded, check_errors
 from posttrain.graders.grade import Grade, Grader, Part
+from posttrain.masking import masked, masked_values
 
 Draw = Callable[[Sequence[int]], Iterator[tuple[int, Graded]]]
 """Samples and grades the problems with these indices, and yields (index, problem with its completions and grades)."""
@@ -110,8 +111,8 @@ def sample_row(problem: Problem, completion: Completion, grade: Grade) -> dict[s
         "score": grade.score,
         "passed": grade.passed,
         "answer": grade.answer,
-        "note": grade.note,
-        "error": grade.error,
+        "note": masked_values(grade.note),  # what a grader or its server said may hold the key that it was given
+        "error": masked(grade.error),
         "parts": [part._asdict() for part in grade.parts],
         "tokens": completion.tokens,
         "truncated": completion.truncated,

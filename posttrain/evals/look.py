@@ -14,6 +14,7 @@ from typing import Any
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Sampling
+from posttrain.errors import Stopped
 from posttrain.evals.candidate import Candidate, Opened
 from posttrain.evals.held_out import sample_and_grade
 from posttrain.evals.kept import look_again
@@ -53,9 +54,20 @@ def take_look(
     started, total = time.monotonic(), len(asked) * sampling.samples
     with TemporaryDirectory() as nowhere, progress(label, total) as advance:
         path = keep or Path(nowhere) / "samples.jsonl"
-        graded = look_again(path, asked, sampling.samples, graders, graded_by, draw, advance, max_errors=max_errors)
+        try:
+            graded = look_again(path, asked, sampling.samples, graders, graded_by, draw, advance, max_errors=max_errors)
+        except Stopped as stop:
+            stop.kept = _kept(keep)
+            raise
     print(f"{label}: {total:,} completions in {time.monotonic() - started:,.0f} s", file=sys.stderr)
     return graded
+
+
+def _kept(keep: Path | None) -> str:
+    """Return what a stopped look goes on from."""
+    if keep is None:
+        return "nothing is kept without a directory; with --out the same command would go on"
+    return f"what was drawn is kept in {keep}; run the same command again to go on"
 
 
 def graders_digest(recipe: Recipe) -> str:

@@ -6,7 +6,6 @@ the prompt said back and all labels at once must not, and a model that judges mu
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -198,16 +197,15 @@ def _constant(rows: Sequence[Row]) -> Finding:
 
 
 def _range(trials: Trials, declared: Sequence[float] | None) -> Finding:
-    """Every score is a finite number, in the range that the grader declares or from 0 to 1."""
+    """Every score is in the range that the grader declares or from 0 to 1."""
     if not trials.grades():
         return Finding("range", "skip", "nothing was graded")
     low, high = declared or (0.0, 1.0)
     scores = [grade.score for grade in trials.grades() if not grade.error]
-    wrong = [score for score in scores if score is None or not math.isfinite(score)]
-    outside = wrong or [score for score in scores if score is not None and not low <= score <= high]
+    outside = [score for score in scores if score is None or not low <= score <= high]
     if not outside:
         return Finding("range", "pass", f"{len(scores):,} scores, all from {low:g} to {high:g}")
-    verdict = "fail" if wrong or declared else "warn"
+    verdict = "fail" if declared else "warn"
     return Finding("range", verdict, f"{len(outside):,} scores are not from {low:g} to {high:g}, as {outside[0]}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from posttrain.graders.grade import BadProblem, Grade, Grader, Part, shortened
+from posttrain.graders.grade import BadProblem, Grade, Grader, Part, failure, shortened
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -20,7 +20,7 @@ def grade_all(
 
     Raises BadProblem for a problem that cannot be graded.
     """
-    columns = [_grades(grader, completions, problems) for grader in graders]
+    columns = [[_sound(grade) for grade in _grades(grader, completions, problems)] for grader in graders]
     return [combined(graders, grades) for grades in zip(*columns, strict=True)]
 
 
@@ -50,6 +50,13 @@ def combined(graders: Sequence[Grader], grades: Sequence[Grade]) -> Grade:
         answer=next((grade.answer for _, grade in scoring if grade.answer is not None), None),
         parts=parts,
     )
+
+
+def _sound(grade: Grade) -> Grade:
+    """Return the grade, as a failure of its grader where its score is NaN or infinite: it would spoil a whole batch."""
+    if grade.score is None or math.isfinite(grade.score):
+        return grade
+    return failure("other_error", f"the score is {grade.score}")
 
 
 def part_names(graders: Sequence[Grader]) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class BadProblem(ValueError):
 class GraderSettings(BaseModel):
     """What every grader can be told in a recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     type: str = Field(description="Which grader.")
     name: str = Field("", description="Name in metrics and samples; the type when empty.")

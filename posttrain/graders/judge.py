@@ -59,7 +59,13 @@ class JudgeSettings(GraderSettings):
     )
     timeout_seconds: float = Field(60.0, gt=0, le=3600, description="Longest wait for one attempt.")
     max_retries: int = Field(2, ge=0, le=20, description="Attempts after a failed one.")
+    max_wait_seconds: float = Field(
+        120.0, ge=0, le=86400, description="Longest wait for a server that answers nobody, before that is an error."
+    )
     parallel: int = Field(8, ge=1, le=256, description="Questions asked at once.")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Most requests in a minute, attempts again included, by each process; absent: no limit."
+    )
     samples: int = Field(1, ge=1, le=32, description="Replies to each question: their mean, or the label of most.")
     json_schema: bool = Field(
         True,
@@ -91,7 +97,15 @@ def endpoint_of(settings: JudgeSettings) -> Endpoint:
         except ValueError as error:
             raise UserError(f"{URL_VARIABLE} is {error}") from None
         model = os.environ.get(MODEL_VARIABLE) or model
-    return Endpoint(url, model, settings.api_key_env, settings.timeout_seconds, settings.max_retries)
+    return Endpoint(
+        url,
+        model,
+        settings.api_key_env,
+        settings.timeout_seconds,
+        settings.max_retries,
+        settings.max_wait_seconds,
+        settings.requests_per_minute,
+    )
 
 
 def make_judge(

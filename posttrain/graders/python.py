@@ -1,4 +1,4 @@
-"""Grader `python`: a function of the user's own, in a file that is trusted and runs here, or in the sandbox."""
+"""Grader `python`: a function of the user's own, in a file that is trusted, or in the sandbox."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from pydantic import Field, field_validator, model_validator
 
 from posttrain.errors import UserError, did_you_mean
 from posttrain.graders.grade import Grade, Grader, GraderSettings, failure, shortened, verdict
+from posttrain.graders.python_file import grader_file
 from posttrain.graders.python_source import Raised, Source, parameters, sandboxed
 from posttrain.graders.template import openai_sample
 from posttrain.sandbox import WORKERS, Mode, SandboxError
 
+_FILE_SECONDS, _SANDBOX_SECONDS = 60.0, 10.0
 _KEYS = {"score", "passed", "note"}
 _OPENAI_PARAMETERS = ["sample", "item"]
 
@@ -29,7 +31,8 @@ _OPENAI_PARAMETERS = ["sample", "item"]
 class PythonSettings(GraderSettings):
     """A function of yours: `function(completion, problem)`, or OpenAI's `grade(sample, item)`.
 
-    A `path` is trusted and runs here; a `source` is OpenAI's and runs in the sandbox (docs/sandbox.md).
+    A `path` is trusted and runs in a process of its own; a `source` is OpenAI's and runs in the sandbox
+    (docs/sandbox.md).
     """
 
     type: Literal["python"]
@@ -38,7 +41,15 @@ class PythonSettings(GraderSettings):
         "", description="Or the text of OpenAI's python grader: `def grade(sample, item)`, any number as its score."
     )
     untrusted: bool = Field(False, description="Run the function of `path` in the sandbox too, its file alone.")
-    timeout_seconds: float = Field(10.0, gt=0, le=120, description="In the sandbox: for one grade.")
+    timeout_seconds: float | None = Field(
+        None, gt=0, le=3600, description="For one grade; absent: 10 in the sandbox, 60 for a file that is trusted."
+    )
+    memory_gb: float = Field(
+        4.0,
+        gt=0,
+        description="A file that is trusted: what its process may take beside what it began with. At half of it, or a "
+        "quarter of what the machine has left, it is replaced between two grades.",
+    )
     sandbox: Mode = Field(
         "require",
         description="require: refuse to run where code cannot be isolated. auto: run it with limits alone there.",
@@ -77,22 +88,36 @@ def make(settings: PythonSettings, base_dir: Path) -> Grader:
         return Grader(name, settings.weight, _untrusted(settings, base_dir), lambda problem: None, parallel=WORKERS)
     file, _, function_name = settings.path.rpartition(":")
     path = base_dir / file
-    function = load_function(path, function_name)
+    written = path.stat().st_mtime_ns if path.is_file() else 0
+    function = grader_file(path, function_name, settings.pass_threshold, written)
+    function.start()
+    seconds = settings.timeout_seconds or _FILE_SECONDS
+    memory_bytes = int(settings.memory_gb * 1e9)
+
+    def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
+        return function.grade(completion, problem, seconds, memory_bytes)
+
+    return Grader(name, settings.weight, grade, lambda problem: None)
+
+
+def trusted(
+    function: Callable[[Any, dict[str, Any]], Any], path: Path, pass_threshold: float
+) -> Callable[[str, Mapping[str, Any]], Grade]:
+    """Return what grades with a function of the user's file, in this process."""
     # OpenAI's graders are told apart by the names of their parameters.
     by_sample = list(inspect.signature(function).parameters)[:2] == _OPENAI_PARAMETERS
 
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
+        sample = openai_sample(completion) if by_sample else completion
+        if sample is None:
+            return verdict(False, "thinking never ended")
         try:
-            sample = openai_sample(completion) if by_sample else completion
-            if sample is None:
-                return verdict(False, "thinking never ended")
-            result = function(sample, dict(problem))
-            return read_result(result, settings.pass_threshold)
-        except Exception as error:
+            return read_result(function(sample, dict(problem)), pass_threshold)
+        except (Exception, SystemExit) as error:
             message = f"{type(error).__name__}: {shortened(str(error))} ({_place(error, path)})"
             return failure("python_grader_runtime_error", message)
 
-    return Grader(name, settings.weight, grade, lambda problem: None)
+    return grade
 
 
 def _untrusted(settings: PythonSettings, base_dir: Path) -> Callable[[str, Mapping[str, Any]], Grade]:
@@ -103,7 +128,7 @@ def _untrusted(settings: PythonSettings, base_dir: Path) -> Callable[[str, Mappi
         file, _, function_name = settings.path.rpartition(":")
         source, limit = Source(_read(base_dir / file), str(base_dir / file), function_name), 1.0
     by_sample = parameters(source)[:2] == _OPENAI_PARAMETERS or bool(settings.source)
-    function = sandboxed(source, settings.sandbox, settings.timeout_seconds)
+    function = sandboxed(source, settings.sandbox, settings.timeout_seconds or _SANDBOX_SECONDS)
 
     def grade(completion: str, problem: Mapping[str, Any]) -> Grade:
         sample = openai_sample(completion) if by_sample else completion

@@ -170,7 +170,9 @@ def _parent(settings: Model, where: str) -> Parent:
     if (folder / "tokenizer_config.json").exists() and not (folder / "config.json").exists():
         return Parent(settings.path, "directory", str(folder), digest="", base_model=settings.path)
     try:
-        return resolve(settings.path, revision=settings.revision, where=where)
+        return resolve(
+            settings.path, revision=settings.revision, trust_remote_code=settings.trust_remote_code, where=where
+        )
     except UserError as error:
         raise UserError(error.message, where=error.where, fix=f"{error.fix}; {fix}" if error.fix else fix) from error
 

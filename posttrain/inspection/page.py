@@ -11,8 +11,8 @@ from typing import Any
 
 from posttrain.inspection.opened import Opened
 from posttrain.inspection.row import Piece, Shown
-from posttrain.inspection.visible import visible
 from posttrain.pages.write import render, write_whole
+from posttrain.visible import visible
 
 _TRAINED, _CUT, _SPECIAL = 1, 2, 4  # bits of a span's kind, as rows.html.j2 reads them
 

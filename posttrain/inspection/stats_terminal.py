@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from posttrain.inspection.languages import INSTALL
-from posttrain.inspection.visible import visible
+from posttrain.visible import visible
 
 WIDTH = 100
 _LABEL = 13

@@ -13,7 +13,7 @@ from rich.style import Style
 from rich.text import Text
 
 from posttrain.inspection.row import Piece, Shown
-from posttrain.inspection.visible import visible
+from posttrain.visible import visible
 
 TRAINED, LOWERED, SPECIAL, CUT, DIM, ROLE = (
     Style.parse(words)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from posttrain.errors import EXIT_CRASH, GateError, Stopped, UserError
+from posttrain.errors import EXIT_CRASH, GateError, OutOfMemory, Stopped, UserError
 from posttrain.launch.plan import LOGS, Process
+from posttrain.masking import masked
 
 _TAIL_LINES = 12
 _ERROR_FILES = "rank-*.error.json"
@@ -37,10 +38,11 @@ def failure_document(rank: int, error: BaseException) -> dict[str, Any]:
         "host": socket.gethostname(),
         "time": time.time(),
         "code": exit_code_of(error),
-        "message": getattr(error, "message", str(error)),
+        "out_of_memory": isinstance(error, OutOfMemory),
+        "message": masked(getattr(error, "message", str(error))),
         "where": getattr(error, "where", None),
         "fix": getattr(error, "fix", None),
-        "traceback": None if isinstance(error, RankFailed) else "".join(traceback.format_exception(error)),
+        "traceback": None if isinstance(error, RankFailed) else masked("".join(traceback.format_exception(error))),
     }
 
 
@@ -59,15 +61,16 @@ def clear_failures(run: Path) -> None:
         path.unlink()
 
 
-def error_of(run: Path, failed: Sequence[tuple[Process, int]]) -> UserError | Stopped:
-    """Return the error that ended the run, given the processes that failed with their exit codes.
+def error_of(run: Path, failed: Sequence[tuple[Process, int]], *, kernel_kills: int = 0) -> UserError | Stopped:
+    """Return the error that ended the run, given the processes that failed with their exit codes, and how many
+    processes the kernel has killed for lack of memory meanwhile.
 
     When one rank goes, the others' collectives fail too. So a killed rank is the cause before any exception,
     and among exceptions the earliest; an abort comes last, since it is how NCCL ends the others.
     """
     killed = [item for item in failed if item[1] < 0 and -item[1] != signal.SIGABRT]
     if killed:
-        return _killed(*killed[0])
+        return _killed(*killed[0], kernel_kills=kernel_kills)
     left = [json.loads(path.read_text(encoding="utf-8")) for path in (run / LOGS).glob(_ERROR_FILES)]
     if left:
         return as_error(min(left, key=lambda document: document["time"]))
@@ -84,13 +87,23 @@ def as_error(document: dict[str, Any]) -> UserError | Stopped:
         place = "" if document["host"] == socket.gethostname() else f" ({document['host']})"
         return RankFailed(f"rank {document['rank']}{place} crashed\n{_tail(trace)}")
     kind = {EXIT_CRASH: RankFailed, GateError.exit_code: GateError}.get(code, UserError)
+    kind = OutOfMemory if document.get("out_of_memory") else kind
     return kind(document["message"], where=document["where"], fix=document["fix"])
 
 
-def _killed(process: Process, code: int) -> RankFailed:
+def _killed(process: Process, code: int, *, kernel_kills: int = 0) -> UserError:
     name = signal.Signals(-code).name
+    if name != "SIGKILL":
+        return RankFailed(f"{process.name} was killed by {name}")
+    if kernel_kills:
+        return OutOfMemory(
+            f"the kernel has killed {process.name}, since memory ran out",
+            where="train.per_device_train_batch_size",
+            fix="lower it, and raise train.gradient_accumulation_steps as much; --set launch.on_out_of_memory=smaller "
+            "has that done by itself, from the last checkpoint on; `posttrain memory RECIPE` says what a run takes",
+        )
     fix = "out of memory? `dmesg` says so; if it is, lower train.per_device_train_batch_size"
-    return RankFailed(f"{process.name} was killed by {name}", fix=fix if name == "SIGKILL" else None)
+    return RankFailed(f"{process.name} was killed by {name}", fix=fix)
 
 
 def _unexplained(process: Process, code: int) -> RankFailed:

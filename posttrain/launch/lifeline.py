@@ -18,13 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from posttrain.endpoint.alive import SILENT_SECONDS, keep_alive
 from posttrain.errors import Stopped, UserError
 from posttrain.launch.failure import as_error, failure_document
 
-SILENT_SECONDS = 30
-"""A rank that has not answered for this long is gone."""
-
-_PROBE_AFTER_SECONDS, _PROBE_EVERY_SECONDS = 10, 5
 _OWN_END_SECONDS = 5.0  # for a rank to end by itself once another is gone
 _SAVE_SECONDS = 600.0  # the same when the other stopped on a signal: this one may still be saving
 _NEWS_SECONDS = 3.0  # how much later than a collective's error its cause may be known
@@ -60,7 +57,8 @@ class Lifeline:
         self._cause: dict[str, Any] | None = None
         self._known, self._ending = threading.Event(), threading.Event()
         for line in peers:
-            _keep_alive(line)
+            line.settimeout(None)
+            keep_alive(line)
         threading.Thread(target=self._listen, name="lifeline", daemon=True).start()
 
     def cause_of(self, error: BaseException) -> BaseException:
@@ -162,20 +160,6 @@ def _listening(most: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if both else socket.AF_INET
     with socket.create_server(("", 0), family=family, backlog=most, dualstack_ipv6=both) as listener:
         yield listener
-
-
-def _keep_alive(line: socket.socket) -> None:
-    """Have the kernel ask the other end now and then, and break the connection after SILENT_SECONDS without a word."""
-    line.settimeout(None)
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in {
-        "TCP_KEEPIDLE": _PROBE_AFTER_SECONDS,
-        "TCP_KEEPINTVL": _PROBE_EVERY_SECONDS,
-        "TCP_KEEPCNT": (SILENT_SECONDS - _PROBE_AFTER_SECONDS) // _PROBE_EVERY_SECONDS,
-        "TCP_USER_TIMEOUT": SILENT_SECONDS * 1000,  # what was sent and not acknowledged
-    }.items():
-        if hasattr(socket, name):  # Linux has all of them
-            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _last_words(line: socket.socket, peer: Peer) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What to start: the command line and environment of every process, as data. Imports no torch.
 
-- in this process: one device and no ZeRO; nothing to start
+- in this process: one device and no ZeRO; nothing to start, unless it is to be started again with smaller batches
 - several processes on this machine: one for each rank, started and watched by us
 - several machines: DeepSpeed's own launcher, from a hostfile
 - under torchrun, Kubernetes or SLURM: this process is one of the ranks already
@@ -80,6 +80,12 @@ def make_plan(
             where=place("launch.hostfile"),
             fix="leave launch.hostfile out",
         )
+    if (outside or launch.hostfile) and launch.on_out_of_memory == "smaller":
+        raise UserError(
+            "a run is started again with smaller batches where posttrain has started all its processes, on one machine",
+            where=place("launch.on_out_of_memory"),
+            fix="leave it out, or start posttrain itself on one machine",
+        )
     gpus = visible_gpus(environ) if gpus is None else gpus
     _refuse_half_started(environ, outside, gpus)
     if outside:
@@ -99,7 +105,8 @@ def make_plan(
             fix="one process drives one GPU: lower it, or use `auto`",
         )
     if ranks == 1 and launch.zero == 0:
-        return Plan(run, environ=_one_gpu(environ, gpus))
+        alone = _one_gpu(environ, gpus)
+        return Plan(run, environ=alone) if launch.on_out_of_memory == "stop" else Plan(run, 1, (_watched(run, alone),))
     return Plan(run, ranks, _local_ranks(ranks, run))
 
 
@@ -159,6 +166,11 @@ def _one_gpu(environ: Mapping[str, str], gpus: int) -> dict[str, str]:
     if gpus <= 1:
         return {}
     return {"CUDA_VISIBLE_DEVICES": chosen_gpus(environ.get("CUDA_VISIBLE_DEVICES", "0"))[0]}
+
+
+def _watched(run: Path, environ: Mapping[str, str]) -> Process:
+    """Return the one process of a run that is to outlive it."""
+    return Process("the process", (sys.executable, "-m", WORKER, str(run)), {**environ, PARENT_PID: str(os.getpid())})
 
 
 def _local_ranks(count: int, run: Path) -> tuple[Process, ...]:

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from posttrain import stopping
 from posttrain.data.load import load_data
-from posttrain.errors import EXIT_USER, UserError
+from posttrain.errors import EXIT_USER, Stopped, UserError
 from posttrain.launch.agreement import about, agree
 from posttrain.launch.failure import exit_code_of
 from posttrain.launch.plan import Plan, make_plan
 from posttrain.launch.ranks import from_first_rank, joined_ranks
+from posttrain.launch.smaller import run_smaller_and_smaller
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, say_why
 from posttrain.model.resolve import Parent, check_whole, resolve
+from posttrain.plain_output import bare, plain_result_stream
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
 from posttrain.recipe.load import LoadedRecipe, dump_recipe, load_recipe
 from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import checkpoints, directory
+from posttrain.runs.lock import locked
 from posttrain.runs.room import said_if_full
 from posttrain.stages.arguments import check_batches, check_reference
 
@@ -37,7 +42,7 @@ def reserved_stdout() -> Iterator[TextIO]:
     os.dup2(2, 1)
     try:
         with open(kept, "w", encoding="utf-8", closefd=False) as stdout:
-            yield stdout
+            yield plain_result_stream(stdout)
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)
@@ -54,19 +59,24 @@ def start_stage(
     overrides: Sequence[str],
     fresh: bool,
     from_step: int | None = None,
+    max_minutes: float | None = None,
 ) -> None:
     """Run one stage and print the path of its finished checkpoint on stdout.
 
-    Everything that can be wrong without a model is found first. Raises UserError, GateError or Stopped.
+    Everything that can be wrong without a model is found first. The run stops so that it is saved and over after
+    `max_minutes`; those in which it waited for the stage before do not count. Raises UserError, GateError or Stopped.
     """
 
     def read(name: str | None) -> LoadedRecipe:
         return load_recipe(recipe_path, stage=stage, overrides=overrides, model=name, out=out, seed=seed)
 
+    began = None
     with reserved_stdout() as stdout:
         if model == "-":
             read(None)  # a broken recipe is said at once, not when the stage before is done
             model = parent_from_pipe(stage)
+            began = time.time()
+        stopping.take_limits(max_minutes, began)
         loaded = read(model)
         run = Path(str(loaded.recipe.out))
         plan = make_plan(loaded.recipe.launch, run, environ=os.environ, place=loaded.place)
@@ -77,11 +87,13 @@ def start_stage(
             with said_if_full(run):
                 _train(loaded, run, plan, fresh, from_step)
         except BaseException as error:
+            if isinstance(error, Stopped):
+                error.kept = _kept(run)
             if is_rank:
                 _end(error)
             raise
         if plan.is_main:
-            print(run / directory.FINAL, file=stdout)
+            print(run / directory.FINAL, file=bare(stdout))  # which the next stage reads
     if is_rank:
         end_rank(0)
 
@@ -104,6 +116,13 @@ def check_launch(
     return loaded
 
 
+def _kept(run: Path) -> str:
+    """Return what a stopped run goes on from."""
+    checkpoint = checkpoints.newest(run)
+    saved = f"step {checkpoints.step_of(checkpoint)} is saved" if checkpoint else "no step is saved yet"
+    return f"{saved}; run the same command again to go on"
+
+
 def _end(error: BaseException) -> NoReturn:
     """End this rank, saying why."""
     say_why(error)
@@ -122,7 +141,12 @@ def parent_from_pipe(stage: str) -> str:
 def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: int | None) -> None:
     """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
     recipe = loaded.recipe
-    parent = resolve(recipe.model.path, revision=recipe.model.revision, where=loaded.place("model.path"))
+    parent = resolve(
+        recipe.model.path,
+        revision=recipe.model.revision,
+        trust_remote_code=recipe.model.trust_remote_code,
+        where=loaded.place("model.path"),
+    )
     _refuse_inside(run, loaded, parent)
     if plan.is_main:
         check_whole(parent, loaded.place("model.path"))
@@ -137,22 +161,33 @@ def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: 
         for note in rows.notes:
             print(note, file=sys.stderr)
 
-    def opened() -> directory.State:
-        return directory.open_run(
-            run,
-            dump_recipe(recipe),
-            data_digest=rows.digest,
-            parent_digest=parent.digest,
-            world_size=plan.world_size,
-            fresh=fresh,
-            from_step=from_step,
-        )
+    def planned() -> Plan:
+        return make_plan(recipe.launch, run, environ=os.environ, place=loaded.place)
 
-    with directory.locked(run) if plan.is_main else nullcontext():
+    def opened() -> directory.State:
+        with stopping.held():
+            state = directory.open_run(
+                run,
+                dump_recipe(recipe),
+                data_digest=rows.digest,
+                parent_digest=parent.digest,
+                world_size=plan.world_size,
+                fresh=fresh,
+                from_step=from_step,
+            )
+        stopping.check()
+        return state
+
+    if plan.is_main:
+        directory.refuse_foreign(run)  # before anything is written there
+    with locked(run) if plan.is_main else nullcontext():
         if plan.processes:
             if not _is_finished(opened(), run):
                 try:
-                    run_plan(plan)
+                    if recipe.launch.on_out_of_memory == "smaller":
+                        run_smaller_and_smaller(recipe, run, planned)
+                    else:
+                        run_plan(plan)
                 finally:
                     checkpoints.clear(run)
             return

@@ -10,14 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from posttrain.errors import Stopped
+from posttrain import stopping
+from posttrain.errors import EXIT_INTERRUPTED, EXIT_STOPPED, Stopped
 from posttrain.launch.failure import clear_failures, error_of
 from posttrain.launch.plan import Plan, Process
+from posttrain.limits import kernel_kills
 
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 5.0
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_STOP_CODES = tuple(128 + number for number in _STOP_SIGNALS)
+_STOP_CODES = {EXIT_INTERRUPTED: signal.SIGINT, EXIT_STOPPED: signal.SIGTERM}
 
 Child = subprocess.Popen[bytes]
 
@@ -25,11 +26,12 @@ Child = subprocess.Popen[bytes]
 def run_plan(plan: Plan) -> None:
     """Run the plan's processes until all are done.
 
-    SIGINT and SIGTERM go on to all of them once, and they are given the time they need to save; a second one
-    kills them. Raises the first failed rank's own UserError or GateError, RankFailed for a crash or a killed
-    rank, and Stopped when the ranks stopped on a signal.
+    A signal goes on to all of them, and so does one that only a rank got; they are given the time they need to save. A
+    second one kills them. Raises the first failed rank's own UserError or GateError, RankFailed for a crash or a killed
+    rank, and Stopped when the ranks stopped on a signal or by their time limit.
     """
     clear_failures(plan.run)
+    kills = kernel_kills()
     children: list[Child] = []
     with _forwarding(children) as received:
         try:
@@ -40,11 +42,11 @@ def run_plan(plan: Plan) -> None:
         finally:
             _end(children)
     failed = [(process, code) for process, code in zip(plan.processes, codes, strict=False) if code]
-    stopped = [*received, *(code - 128 for _, code in failed if code in _STOP_CODES)]
+    stopped = [*received, *(_STOP_CODES[code] for _, code in failed if code in _STOP_CODES)]
     if stopped and (failed or len(children) < len(plan.processes)):
         raise Stopped(stopped[0])
     if failed:
-        raise error_of(plan.run, failed)
+        raise error_of(plan.run, failed, kernel_kills=kernel_kills() - kills)
 
 
 def _start(process: Process) -> Child:
@@ -61,32 +63,39 @@ def _start(process: Process) -> Child:
 
 @contextmanager
 def _forwarding(children: list[Child]) -> Iterator[list[int]]:
-    """Pass stop signals on while this holds, and yield the list of those that came."""
+    """Pass signals on while this holds, and yield the list of those that came."""
     received: list[int] = []
 
-    def on_signal(number: int, frame: object) -> None:
+    def forward(number: int) -> None:
         received.append(number)
-        for child in [child for child in children if child.returncode is None]:
-            os.kill(child.pid, number if len(received) == 1 else signal.SIGKILL)
+        _pass_on(children, number)
 
-    before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
-    try:
+    with stopping.listening(), stopping.held(forward):
+        stopping.leave_limits()
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+def _pass_on(children: list[Child], number: int) -> None:
+    for child in children:
+        if child.returncode is None:
+            os.kill(child.pid, number)
 
 
 def _wait(children: list[Child], received: list[int]) -> list[int | None]:
     """Return the exit codes once every child is done or one has failed; None is a child that still runs.
 
-    A child that stopped on a signal has not failed: the others are still saving.
+    A child that stopped on a signal has not failed: the others are still saving, or are told to stop as well.
     """
+    told = False
     while True:
         codes = [_exit_code(child) for child in children]
         stops = {0, None, *_STOP_CODES, *(-number for number in received)}
         if None not in codes or not stops.issuperset(codes):
             return codes
+        own = next((_STOP_CODES[code] for code in codes if code in _STOP_CODES), None)
+        if own and not received and not told:
+            told = True
+            _pass_on(children, own)
         time.sleep(_POLL_SECONDS)
 
 
@@ -99,7 +108,7 @@ def _exit_code(child: Child) -> int | None:
 
 
 def _end(children: list[Child]) -> None:
-    """Ask what still runs to end, then kill each child's whole session: its own children go with it."""
+    """Ask what still runs to end, then kill each child's whole group: its own children go with it."""
     for child in children:
         os.kill(child.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS

@@ -9,9 +9,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
+from posttrain import stopping
 from posttrain.data.load import load_data
 from posttrain.errors import Stopped, UserError
 from posttrain.launch.agreement import about, agree
@@ -19,8 +21,10 @@ from posttrain.launch.failure import exit_code_of, write_failure
 from posttrain.launch.plan import PARENT_PID
 from posttrain.launch.ranks import joined_ranks
 from posttrain.model.resolve import resolve
+from posttrain.plain_output import print_plainly
 from posttrain.recipe.load import load_recipe
 from posttrain.runs import directory
+from posttrain.runs.lock import rank_in
 
 _PARENT_POLL_SECONDS = 1.0
 _ORPHAN_GRACE_SECONDS = 30.0
@@ -36,8 +40,8 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
     parent = os.environ.get(PARENT_PID)
     if parent:
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    stopping.listen()
+    stopping.take_limits()
 
     def tell(error: BaseException) -> int:
         if not isinstance(error, Stopped):
@@ -47,16 +51,13 @@ def run_rank(run: Path, work: Callable[[Path], object]) -> int:
         return exit_code_of(error)
 
     try:
-        with joined_ranks(run, lambda error: end_rank(tell(error))):
+        with rank_in(run) if run.is_dir() else nullcontext(), joined_ranks(run, lambda error: end_rank(tell(error))):
             work(run)
         return 0
     except BaseException as error:
+        if (number := stopping.asked()) and not isinstance(error, UserError):
+            error = Stopped(number)  # whatever another rank's end has made of it
         return tell(error)
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    """Stop before training: there is nothing to save yet."""
-    raise Stopped(number)
 
 
 def _end_with(parent: int) -> None:
@@ -89,6 +90,7 @@ def _run_stage(run: Path) -> None:
 
 def main() -> NoReturn:
     """``python -m posttrain.launch.worker RUN``: run the stage of a run directory as one rank of it."""
+    print_plainly()
     end_rank(run_rank(Path(sys.argv[1]), _run_stage))
 
 

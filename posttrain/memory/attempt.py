@@ -43,7 +43,9 @@ def attempt(run: Path) -> dict[str, Any]:
     recipe = recipe.model_copy(update={"eval": Eval()})
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, parts=("train",))
     before = anonymous_memory(os.getpid())
-    parent = resolve(recipe.model.path, revision=recipe.model.revision)
+    parent = resolve(
+        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code
+    )
     job = prepare(recipe, run, parent, dataclasses.replace(rows, dev=[], problems=[]))
     settings: Any = job.arguments
     if not recipe.data.streaming and not getattr(settings, "packing", False):

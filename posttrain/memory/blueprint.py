@@ -103,7 +103,7 @@ def configuration(parent: Parent) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(
             parent.path,
             revision=parent.revision or "main",
-            trust_remote_code=False,
+            trust_remote_code=parent.runs_code,
             **({"gguf_file": parent.gguf_file} if parent.gguf_file else {}),
         )
 

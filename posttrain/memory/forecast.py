@@ -112,7 +112,9 @@ def parent_of(recipe: Recipe, where: str) -> Parent:
     weights = [file for file in folder.glob("*") if file.suffix in (".safetensors", ".gguf")] if folder.is_dir() else []
     if (folder / "config.json").exists() and not weights:
         return Parent(recipe.model.path, "directory", str(folder), digest="", base_model=recipe.model.path)
-    return resolve(recipe.model.path, revision=recipe.model.revision, where=where)
+    return resolve(
+        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code, where=where
+    )
 
 
 def document(found: Forecast, device: Device) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _load(parent: Parent, settings: Model) -> PreTrainedModel:
             parent.path,
             revision=parent.revision or "main",
             dtype=weights_dtype(settings),
-            trust_remote_code=False,
+            trust_remote_code=parent.runs_code,
             **_weights_format(parent),
             **({} if settings.attention == "auto" else {"attn_implementation": settings.attention}),
             **(_four_bit(settings) if settings.load_in_4bit else {}),

@@ -12,10 +12,16 @@ from posttrain.model.resolve import Parent
 @contextmanager
 def reading(parent: Parent) -> Iterator[None]:
     """Turn what the libraries raise for a model that they cannot read into a UserError that names it."""
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # files that hold something else than they should make the libraries raise anything
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{parent.name} brings code of its own, which is not run",
+                where="model.path",
+                fix="choose a model that transformers knows, or see model.trust_remote_code in docs/security.md",
+            ) from error
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"{parent.name} cannot be loaded: {lines[0]}", where="model.path") from error

@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import yaml
-
 from posttrain.errors import UserError, did_you_mean
 from posttrain.model import hub
+from posttrain.model.code import check_code, code_digest
 from posttrain.model.digest import digest_of
 from posttrain.runs import directory
 from posttrain.runs.checkpoints import is_named
+from posttrain.runs.listing import read_recipe
 from posttrain.runs.whole import MANIFEST, why_not_whole
 
 Kind = Literal["builtin", "run", "directory", "adapter", "gguf", "hub"]
@@ -39,7 +39,8 @@ class Parent:
     `path` and `revision` are what ``from_pretrained`` takes; with `gguf_file` the weights are that file
     inside `path`. `adapters` are to be merged into those weights, in this order. `run` is the run directory
     it came from, `lineage` the finished generations behind it, oldest first, and `base_model` the name at
-    their root. `digest` is a sha256 that tells it from other models.
+    their root. `digest` is a sha256 that tells it from other models. `runs_code`: it is made by code that it brings,
+    which the recipe trusts.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Parent:
     adapters: tuple[Adapter, ...] = ()
     run: Path | None = None
     lineage: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    runs_code: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -59,25 +61,30 @@ class Parent:
         return self.gguf_file is None and not self.adapters
 
 
-def resolve(name: str, *, revision: str | None = None, where: str | None = None) -> Parent:
+def resolve(
+    name: str, *, revision: str | None = None, trust_remote_code: str | None = None, where: str | None = None
+) -> Parent:
     """Return the model that `name` means: ``builtin:NAME``, a run, adapter or model directory, a ``.gguf``
-    file, or a hub id, looked for in this order. `revision` is read for hub ids alone.
+    file, or a hub id, looked for in this order. `revision` is read for hub ids alone. `trust_remote_code` is the commit
+    or the digest of the code that may be run.
 
     Raises UserError, placed at `where`, for what could not be loaded later: nothing of that name, an
-    unfinished run, weights that would have to be unpickled.
+    unfinished run, weights that would have to be unpickled, code that the recipe does not trust.
     """
     if not name:
         raise UserError("the model's name is empty: did the command that was to print it fail?", where=where)
-    path = Path(name).expanduser()
     if name.startswith("builtin:"):
         return _builtin(name, where)
+    if max(len(part.encode("utf-8", "surrogatepass")) for part in name.split("/")) > 255 or len(name) > 4000:
+        raise UserError("no model has a name that long", where=where)
+    path = Path(name).expanduser()
     if path.is_dir():
-        return _directory(name, path.absolute(), where)
+        return _directory(name, path.absolute(), trust_remote_code, where)
     if path.is_file():
         return _gguf(name, path.absolute(), where)
     if _means_a_path(name, path):
         raise UserError(f"{name} is not there.{_nearest(path)}", where=where)
-    return _hub(name, revision, where)
+    return _hub(name, revision, trust_remote_code, where)
 
 
 def _builtin(name: str, where: str | None) -> Parent:
@@ -100,12 +107,12 @@ def check_whole(parent: Parent, where: str | None = None) -> None:
             raise UserError(f"{path} is damaged: {why}", where=where, fix="make it anew, or take another copy of it")
 
 
-def _directory(name: str, path: Path, where: str | None) -> Parent:
+def _directory(name: str, path: Path, trusted: str | None, where: str | None) -> Parent:
     run = path.parent if path.name == directory.FINAL else path
     if (run / directory.RECIPE).exists():
-        return _run(name, run, where)
+        return _run(name, run, trusted, where)
     _refuse_unfinished(name, path, where)
-    return _weights(name, path, where)
+    return _weights(name, path, trusted, where)
 
 
 def _refuse_unfinished(name: str, path: Path, where: str | None) -> None:
@@ -120,40 +127,53 @@ def _refuse_unfinished(name: str, path: Path, where: str | None) -> None:
         raise UserError(f"{name} is not whole: {why}", where=where)
 
 
-def _run(name: str, run: Path, where: str | None) -> Parent:
+def _run(name: str, run: Path, trusted: str | None, where: str | None) -> Parent:
     if not (run / directory.RUN).exists():
-        stage = yaml.safe_load((run / directory.RECIPE).read_text(encoding="utf-8"))["stage"]
+        stage = read_recipe(run).get("stage", "STAGE")
         raise UserError(
             f"{name} is an unfinished run",
             where=where,
             fix=f"finish it with: posttrain {stage} {run / directory.RECIPE}",
         )
     _refuse_unfinished(name, run / directory.FINAL, where)
-    final = _weights(name, run / directory.FINAL, where)
+    final = _weights(name, run / directory.FINAL, trusted, where)
     return dataclasses.replace(final, kind="run", run=run, digest=digest_of(run / directory.RUN))
 
 
-def _weights(name: str, path: Path, where: str | None) -> Parent:
+def _weights(name: str, path: Path, trusted: str | None, where: str | None) -> Parent:
     """Return the model or adapter in a directory, with the lineage that lies beside it."""
     files = {file.name for file in path.iterdir()} if path.is_dir() else set()
     if _ADAPTER in files:
         _refuse_pickles(name, files, "adapter_model", where)
-        config = directory.read_json(path / _ADAPTER)
-        found = _adapter(name, Adapter(str(path)), config, digest_of(path), where)
+        config = _json(path, _ADAPTER, where)
+        found = _adapter(name, Adapter(str(path)), config, digest_of(path), trusted, where)
     elif _CONFIG in files:
         _refuse_pickles(name, files, "", where)
-        found = Parent(name, "directory", str(path), digest_of(path), base_model=name)
+        runs_code = check_code(
+            name, files, lambda file: _json(path, file, where), lambda: code_digest(path), trusted, where
+        )
+        found = Parent(name, "directory", str(path), digest_of(path), base_model=name, runs_code=runs_code)
     else:
         raise UserError(f"{name} holds no model: {_looked_for(path)}", where=where, fix=_look_inside(path))
-    lineage = directory.read_json(path / directory.LINEAGE) if directory.LINEAGE in files else []
-    if not lineage:
+    lineage = _json(path, directory.LINEAGE, where) if directory.LINEAGE in files else []
+    if not isinstance(lineage, list) or not lineage or not all(isinstance(each, dict) for each in lineage):
         return found
-    return dataclasses.replace(found, lineage=lineage, base_model=lineage[0]["base_model"])
+    return dataclasses.replace(found, lineage=lineage, base_model=str(lineage[0].get("base_model", name)))
+
+
+def _json(path: Path, file: str, where: str | None) -> Any:
+    """Return one of a model's JSON files; raises UserError where it is none."""
+    try:
+        return directory.read_json(path / file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path / file} cannot be read: {error}", where=where) from error
 
 
 def _refuse_pickles(name: str, files: Collection[str], stem: str, where: str | None) -> None:
     """Raise UserError unless weights named `stem`… are there as safetensors."""
-    if any(file.startswith(stem) and file.endswith(".safetensors") for file in files):
+    if any(file.startswith(stem) and file.endswith(".safetensors") for file in files) and (
+        not stem or f"{stem}.safetensors" in files
+    ):
         return
     pickles = sorted(file for file in files if file.endswith((".bin", ".pt", ".pth")))
     ggufs = sorted(file for file in files if file.endswith(".gguf"))
@@ -187,10 +207,11 @@ def _look_inside(path: Path) -> str | None:
     return f"inside it: {', '.join(meant[:5])}" if meant else None
 
 
-def _adapter(name: str, adapter: Adapter, config: dict[str, Any], digest: str, where: str | None) -> Parent:
+def _adapter(name: str, adapter: Adapter, config: Any, digest: str, trusted: str | None, where: str | None) -> Parent:
     """Return the base of an adapter, found by the name in its configuration, with the adapter on top."""
-    base_name = config.get("base_model_name_or_path")
-    beside = Path(adapter.path) / str(base_name)
+    config = config if isinstance(config, dict) else {}
+    base_name = str(config.get("base_model_name_or_path") or "")
+    beside = Path(adapter.path) / base_name
     if not base_name or beside.resolve() == Path(adapter.path).resolve():
         raise UserError(
             f"the adapter {name} does not say what it adapts",
@@ -200,7 +221,7 @@ def _adapter(name: str, adapter: Adapter, config: dict[str, Any], digest: str, w
     if not Path(base_name).exists() and beside.exists():
         base_name = str(beside)
     base_where = f"{where + ': ' if where else ''}base model of the adapter {name}"
-    base = resolve(base_name, revision=config.get("revision"), where=base_where)
+    base = resolve(base_name, revision=config.get("revision"), trust_remote_code=trusted, where=base_where)
     return dataclasses.replace(
         base,
         name=name,
@@ -229,7 +250,7 @@ def _gguf(name: str, path: Path, where: str | None) -> Parent:
     return Parent(name, "gguf", str(path.parent), digest_of(path), base_model=name, gguf_file=path.name)
 
 
-def _hub(name: str, revision: str | None, where: str | None) -> Parent:
+def _hub(name: str, revision: str | None, trusted: str | None, where: str | None) -> Parent:
     found = hub.find(name, revision, where)
     if found is None:
         near = did_you_mean(f"builtin:{name}", _builtin_names()) or _nearest(Path(name))
@@ -240,9 +261,12 @@ def _hub(name: str, revision: str | None, where: str | None) -> Parent:
         )
     if _ADAPTER in found.files:
         _refuse_pickles(name, found.files, "adapter_model", where)
-        return _adapter(name, Adapter(name, found.commit), found.read_json(_ADAPTER), found.commit, where)
+        config = found.read_json(_ADAPTER)
+        return _adapter(name, Adapter(name, found.commit), config, found.commit, trusted, where)
     _refuse_pickles(name, found.files, "", where)
-    return Parent(name, "hub", name, f"{name}@{found.commit}", base_model=name, revision=found.commit)
+    runs_code = check_code(name, found.files, found.read_json, lambda: found.commit, trusted, where)
+    digest = f"{name}@{found.commit}"
+    return Parent(name, "hub", name, digest, base_model=name, revision=found.commit, runs_code=runs_code)
 
 
 def _means_a_path(name: str, path: Path) -> bool:

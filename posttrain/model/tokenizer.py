@@ -38,7 +38,7 @@ def load_tokenizer(parent: Parent, settings: Model) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     with reading(parent):
-        tokenizer = AutoTokenizer.from_pretrained(**_source(parent), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(**_source(parent), trust_remote_code=parent.runs_code)
     if parent.gguf_file:
         mend_tokenizer(tokenizer, Path(parent.path) / parent.gguf_file)
     if settings.chat_template:

@@ -45,12 +45,11 @@ def check_recipe(path: Path, *, overrides: Sequence[str] = (), model: str | None
     with _collected(errors):
         _check_shots(draft, place)
     with _collected(errors):
-        looked = [row for part in rows for row in (*part.dev, *part.unseen, *part.problems) if isinstance(row, Problem)]
+        looked = [row for part in rows for row in _problems(draft, part, "dev", "unseen")]
         check_groups(
             draft.sections["eval"].group_by if "eval" in draft.sections else None, looked, place("eval.group_by")
         )
-    listed = [row for part in rows for row in (*part.train, *part.dev, *part.unseen, *part.problems)]
-    problems = [row for row in listed if isinstance(row, Problem)]
+    problems = [row for part in rows for row in _problems(draft, part, "train", "dev", "unseen")]
     report += [line for part in rows for line in (*_rows_report(part), *_overlap_report(part, draft, path))]
     with _collected(errors):
         report += _check_graders(draft.sections.get("graders", []), problems, place)
@@ -98,7 +97,12 @@ def _check_model(draft: Draft, place: Callable[[str], str]) -> list[str]:
         return []
     if draft.sections.get("stage") == "eval" and (endpoint := parse_endpoint(settings.path)):
         return [f"model: {endpoint} (endpoint)"]
-    parent = resolve(settings.path, revision=settings.revision, where=place("model.path"))
+    parent = resolve(
+        settings.path,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        where=place("model.path"),
+    )
     return [f"model: {settings.path} ({parent.kind})"]
 
 
@@ -152,6 +156,13 @@ def _check_shots(draft: Draft, place: Callable[[str], str]) -> None:
     variants = draft.sections["eval"].prompts if "eval" in draft.sections else []
     for index, variant in enumerate(variants):
         read_shots(variant, f"eval.prompts[{index}]", seed=0, place=place)
+
+
+def _problems(draft: Draft, rows: Loaded, *parts: str) -> list[Problem]:
+    """Return the rows of `parts` that are problems, and those of `problems`; others are not even read."""
+    of_stage = parts if draft.sections["stage"] in ("rlvr", "eval") else ()
+    found = [row for part in (*of_stage, "problems") for row in getattr(rows, part)]
+    return [row for row in found if isinstance(row, Problem)]
 
 
 def _moved(key: str, to: str, place: Callable[[str], str]) -> Callable[[str], str]:

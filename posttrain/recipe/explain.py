@@ -59,7 +59,8 @@ def explain(errors: Sequence[Any], data: Any, model: type[BaseModel], place: Cal
     by_key: dict[Loc, list[Any]] = {}
     for error in errors:
         by_key.setdefault(_key(error, data), []).append(error)
-    deepest = [key for key in by_key if not any(k[: len(key)] == key and k != key for k in by_key)]
+    around = {key[:depth] for key in by_key for depth in range(len(key))}
+    deepest = [key for key in by_key if key not in around]
     return [UserError(_message(by_key[key], key, data, model), where=place(key)) for key in deepest]
 
 
@@ -132,6 +133,8 @@ def _expected(error: Any) -> str:
         return choices(_options(error))
     if kind == "too_short":
         return f"a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"a list of at most {context['max_length']}"
     template = _EXPECTED.get(kind) or _EXPECTED.get(kind.removesuffix("_type").removesuffix("_parsing"))
     if kind.startswith(("int_", "model_", "dataclass_")):
         template = template or _EXPECTED[kind.split("_")[0]]

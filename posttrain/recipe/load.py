@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from posttrain.errors import UserError, UserErrors, did_you_mean
+from posttrain.errors import MOST_ERRORS, UserError, UserErrors, did_you_mean
 from posttrain.recipe.explain import explain, unknown_keys, value_at
 from posttrain.recipe.overrides import parse_override, with_value
 from posttrain.recipe.paths import make_absolute
@@ -20,7 +20,7 @@ from posttrain.recipe.schema import Recipe, misfits
 from posttrain.recipe.train_keys import check_train
 from posttrain.recipe.yaml_lines import Loc, dotted, dump_yaml, read_yaml, undotted
 
-_LARGEST_BYTES = 4_000_000
+_LARGEST_BYTES = 2_000_000
 _TO_START_FROM = "`posttrain recipe list` shows recipes to start from"
 
 
@@ -145,9 +145,11 @@ def _read_file(path: Path) -> Draft:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_BYTES + 1)  # and not its size: a pipe or a device tells none
+        if len(content) > _LARGEST_BYTES:
             raise UserError("too large to be a recipe", where=str(path))
-        return path.read_text(encoding="utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 text (byte {error.start})", where=str(path)) from None
     except OSError as error:
@@ -198,7 +200,7 @@ def _validate(draft: Draft) -> None:
         if not unknown:
             break
         found = [error for error in errors if error["type"] == "extra_forbidden"]
-        draft.errors += explain(found, data, Recipe, draft.place)
+        draft.errors += explain(found[: MOST_ERRORS + 1], data, Recipe, draft.place)
         for loc, meant in unknown:
             _rename(draft, data, loc, meant)
     broken = {error["loc"][0] for error in errors if error["loc"]}
@@ -218,7 +220,7 @@ def _schema_errors(data: dict[str, Any]) -> list[Any]:
 def _rename(draft: Draft, data: dict[str, Any], loc: Loc, meant: str | None) -> None:
     holder = value_at(data, loc[:-1])
     value = holder.pop(loc[-1])
-    if meant is not None:
+    if meant is not None and meant not in holder:
         holder[meant] = value
         new = (*loc[:-1], meant)
         below = {known: origin for known, origin in draft.origins.items() if known[: len(loc)] == loc}

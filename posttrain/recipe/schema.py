@@ -6,10 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from posttrain.errors import did_you_mean
 from posttrain.graders import AnyGrader
+from posttrain.recipe.alarms import ALARMS, AlarmName
+from posttrain.visible import on_one_line
 
 Stage = Literal["sft", "dpo", "kto", "rlvr", "eval"]
 
@@ -17,7 +19,7 @@ Stage = Literal["sft", "dpo", "kto", "rlvr", "eval"]
 class Section(BaseModel):
     """A strict, read-only part of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Lora(Section):
@@ -42,6 +44,12 @@ class Model(Section):
         description="A hub id, a directory (model, run or adapter), a .gguf file, or builtin:tiny.",
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit of a hub model.")
+    trust_remote_code: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{40}([0-9a-f]{24})?$",
+        description="Run the code that the model brings, of this commit (hub), or with this digest (directory: the "
+        "message that refuses it says which). Absent: no code of a model is run.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="auto: bfloat16 where the hardware is fast at it, else float32."
     )
@@ -155,15 +163,18 @@ class SystemPrompt(Section):
 class Data(Section):
     """The rows: what is trained on, what is looked at while training, what is scored only when asked."""
 
-    train: list[Source] = Field(default_factory=list, description="Sources of the training rows.")
+    train: list[Source] = Field(default_factory=list, max_length=100, description="Sources of the training rows.")
     mix: Mix | None = Field(default=None, description="How they are mixed; absent: by share, or one after the other.")
-    dev: Fraction | list[Source] | None = Field(
+    dev: Fraction | Annotated[list[Source], Field(max_length=100)] | None = Field(
         default=None,
         description="Held-out rows looked at while training: {fraction: 0.05} of train, or sources.",
     )
-    unseen: list[Source] = Field(default_factory=list, description="Held-out rows scored only by `eval --unseen`.")
+    unseen: list[Source] = Field(
+        default_factory=list, max_length=100, description="Held-out rows scored only by `eval --unseen`."
+    )
     problems: list[Source] = Field(
         default_factory=list,
+        max_length=100,
         description="Held-out problems, as rlvr and eval have them under dev, that sft, dpo and kto sample and grade "
         "at each look.",
     )
@@ -328,7 +339,9 @@ class Eval(Section):
         description="Steps between looks while training; absent: about ten looks, beside step 0 and the end.",
     )
     samples: int = Field(default=8, ge=1, description="Completions a problem.")
-    k: list[Annotated[int, Field(ge=1)]] = Field(default=[1, 8], min_length=1, description="The k of pass@k.")
+    k: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[1, 8], min_length=1, max_length=100, description="The k of pass@k."
+    )
     limit: int | None = Field(default=None, ge=1, description="At most this many held-out problems, taken in order.")
     best_by: str | None = Field(
         default=None,
@@ -365,6 +378,30 @@ class Eval(Section):
         return self
 
 
+class Alarms(Section):
+    """What warns of a run that goes wrong, or stops it (docs/alarms.md lists the alarms)."""
+
+    nonfinite: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="A step whose loss or gradient norm is NaN or infinite. Its update is never made; stop: the run "
+        "ends; skip: it goes on with the next step.",
+    )
+    max_skipped: int = Field(default=5, ge=1, description="With skip: the run ends after so many such steps in a row.")
+    thresholds: dict[AlarmName, FiniteFloat] = Field(
+        default_factory=dict, description="Other thresholds, by alarm: {truncated: 0.5}."
+    )
+    silent: list[AlarmName] = Field(default_factory=list, description="Alarms that do not ring.")
+    stop: list[AlarmName] = Field(
+        default_factory=list, description="Alarms that stop the run when they ring, with a checkpoint and exit code 3."
+    )
+
+    @model_validator(mode="after")
+    def _heard_or_not(self) -> Alarms:
+        if both := sorted({*self.stop, *self.thresholds} & set(self.silent)):
+            raise ValueError(f"{both[0]} is silent: leave it out of the other lists")
+        return self
+
+
 class Launch(Section):
     """Where it runs. ZeRO and offload are DeepSpeed's; zero 0 with several processes is PyTorch's data parallelism."""
 
@@ -380,6 +417,10 @@ class Launch(Section):
     )
     hostfile: str | None = Field(
         default=None, description="DeepSpeed hostfile (`host slots=8` a line): run on all of them."
+    )
+    on_out_of_memory: Literal["stop", "smaller"] = Field(
+        default="stop",
+        description="smaller: go on from the last checkpoint with half the micro-batch and twice the accumulation.",
     )
 
     @model_validator(mode="after")
@@ -398,15 +439,25 @@ class Recipe(Section):
 
     stage: Stage = Field(description="sft, dpo, kto, rlvr or eval; must match the command.")
     out: str | None = Field(default=None, description="The run directory, relative to where the command runs.")
-    seed: int = Field(default=42, ge=0, description="Seed of shuffling, splits, dropout and sampling.")
+    seed: int = Field(default=42, ge=0, lt=2**32, description="Seed of shuffling, splits, dropout and sampling.")
     model: Model = Field(default_factory=Model, description="The model to start from.")
     data: Data = Field(description="The rows: what is trained on, and what is held out.")
     train: dict[str, Any] = Field(default_factory=dict, description="TRL's config keys, by TRL's names.")
-    graders: list[AnyGrader] = Field(default_factory=list, description="How a completion is judged.")
+    graders: list[AnyGrader] = Field(default_factory=list, max_length=50, description="How a completion is judged.")
     rollout: Rollout = Field(default_factory=Rollout, description="How completions are sampled.")
     eval: Eval = Field(default_factory=Eval, description="The look at held-out rows.")
     signal: Signal = Field(default_factory=Signal, description="The look before rlvr starts.")
+    alarms: Alarms = Field(default_factory=Alarms, description="What warns of a run that goes wrong, or stops it.")
     launch: Launch = Field(default_factory=Launch, description="Where it runs.")
+
+    @field_validator("out")
+    @classmethod
+    def _can_be_printed(cls, out: str | None) -> str | None:
+        if out is not None and (not out.strip() or on_one_line(out) != out):
+            raise ValueError("a directory's name on one line, without characters that cannot be seen")
+        if out is not None and (len(out) > 3000 or max(len(part.encode()) for part in out.split("/")) > 255):
+            raise ValueError("longer than a directory's name can be")
+        return out
 
     @model_validator(mode="after")
     def _sections_fit_the_stage(self) -> Recipe:
@@ -437,6 +488,7 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("data.too_long", f"rows of {stage} cannot be split: an answer belongs to its whole prompt"))
     elif stage in ("rlvr", "eval") and "data" in parts and parts["data"].too_long != "keep_start":
         wrong.append(("data.too_long", "prompts that are too long are left out by rollout.max_prompt_tokens"))
+    wrong += _misfits_of_alarms(stage, parts)
     wrong += _misfits_of_looks(stage, parts)
     wrong += _misfits_of_vllm(stage, parts)
     wrong += _misfits_of_choosing(stage, parts)
@@ -450,6 +502,22 @@ def misfits(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
         elif parts["data"].dev is None and not (sampled and parts["data"].problems):
             wrong.append(("eval.best_by", "needs held-out rows to compare checkpoints by: add data.dev"))
     return wrong
+
+
+def _misfits_of_alarms(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (key, message) for alarms that another stage has."""
+    if "alarms" not in parts:
+        return []
+    alarms: Alarms = parts["alarms"]
+    if stage == "eval" and alarms != Alarms():
+        return [("alarms", "nothing is trained in eval: leave it out")]
+    named = {"thresholds": alarms.thresholds, "silent": alarms.silent, "stop": alarms.stop}
+    return [
+        (f"alarms.{key}", f"{stage} has no alarm {name!r}; it is one of {', '.join(ALARMS[name].stages)}")
+        for key, names in named.items()
+        for name in names
+        if stage not in ALARMS[name].stages
+    ]
 
 
 def _misfits_of_looks(stage: str, parts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
-from posttrain.errors import UserError, did_you_mean
+from posttrain.errors import MOST_ERRORS, UserError, did_you_mean
 from posttrain.recipe.explain import choices, shown
 from posttrain.recipe.trl_keys import Schema, TrlKey, trl_keys
 from posttrain.recipe.yaml_lines import Loc
@@ -29,7 +31,7 @@ REFUSED: dict[str, str] = {
     "seed": "the seed is the recipe's own `seed`, for everything",
     "data_seed": "the seed is the recipe's own `seed`, for everything",
     "model_init_kwargs": "how the model is loaded is in `model` (dtype, attention, load_in_4bit …)",
-    "trust_remote_code": "code from a model repository is never run; choose a model that transformers knows",
+    "trust_remote_code": "a model's own code is run where `model.trust_remote_code` pins it",
     "chat_template_path": "the chat template is `model.chat_template`",
     "eos_token": _SPECIAL,
     "pad_token": _SPECIAL,
@@ -149,7 +151,8 @@ def check_train(train: Mapping[str, Any], stage: str, place: Callable[[Loc], str
         return [UserError(message, where=place(("train",)))] if train else []
     keys = trl_keys(stage)
     problems = ((key, _problem(key, value, keys, stage)) for key, value in train.items())
-    return [UserError(problem, where=place(("train", key))) for key, problem in problems if problem]
+    errors = (UserError(problem, where=place(("train", key))) for key, problem in problems if problem)
+    return list(islice(errors, MOST_ERRORS + 1))  # the words of each take a while
 
 
 def allowed_keys(stage: str) -> dict[str, TrlKey]:
@@ -180,10 +183,18 @@ def _problem(name: str, value: Any, keys: Mapping[str, TrlKey], stage: str) -> s
         return f"not set here: {refusal}"
     if isinstance(value, str) and (refusal := REFUSED_VALUES.get(name, {}).get(value)):
         return f"{shown(value)} is not taken: {refusal}"
+    if not _is_finite(value):
+        return f"must be finite, not {shown(value)}"
     schemas = keys[name].takes
     if not schemas or any(takes(value, schema) for schema in schemas):
         return None
     return f"must be {_expected(schemas)}, not {shown(value)}.{_nearest(value, schemas)}".removesuffix(".")
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in it is NaN or infinite."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return all(map(_is_finite, inner)) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 def _unknown(name: str, keys: Mapping[str, TrlKey], stage: str) -> str:

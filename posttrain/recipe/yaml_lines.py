@@ -1,7 +1,8 @@
 """Strict YAML that remembers where everything stands.
 
 YAML 1.2's core scalars, so that `1e-5` is a number and `on`, `yes` and `2026-01-01` are text; a key given
-twice is an error; keys are always text; anchors, aliases, tags and several documents are not read.
+twice is an error; keys are always text; anchors, aliases, tags and several documents are not read. How long a text,
+how many values, how deep and how large a number is bounded, so that no file takes more than a moment or much memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ import yaml
 from posttrain.errors import UserError
 
 Loc = tuple[str | int, ...]  # the way to a value: ("data", "train", 0, "path")
+
+_MOST_CHARACTERS = 500_000
+_MOST_VALUES = 15_000
+_DEEPEST = 40
+_MOST_BITS = 64  # of a whole number
+_SNIPPET = 100  # characters of a line that a message shows
 
 _TAG = "tag:yaml.org,2002:"
 _CORE_SCALARS = (
@@ -36,13 +43,24 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012  PyYAML's own attribute
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._values, self._depth = self._values + 1, self._depth + 1
         event = self.peek_event()
+        if self._depth > _DEEPEST:
+            raise _problem("nested too deeply", event)
+        if self._values > _MOST_VALUES:
+            raise _problem(f"more than {_MOST_VALUES:,} keys and values", event)
         if isinstance(event, yaml.AliasEvent):
             raise _problem("aliases (*name) are not read: write the value out", event)
         if getattr(event, "tag", None) is not None:
             raise _problem("tags (!name) are not read", event)
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -76,7 +94,19 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def _integer(text: str) -> int:
-    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    # The length first: Python takes quadratic time for long numbers, and refuses the longest.
+    value = None if len(text) > _MOST_BITS + 2 else int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    if value is None or value.bit_length() > _MOST_BITS:
+        raise ValueError("a whole number of more than 64 bits")
+    return value
+
+
+def _text(text: str) -> str:
+    if not text.isascii():  # JSON writes a character beyond the first plane as two halves
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    if found := re.search(r"[\0\ud800-\udfff]", text):
+        raise ValueError(f"the character \\u{ord(found[0]):04x} is not read")
+    return text
 
 
 def _number(text: str) -> float | int:
@@ -92,7 +122,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: text.lower() == "true",
     "int": _integer,
     "float": _number,
-    "str": str,
+    "str": _text,
 }
 
 
@@ -119,6 +149,8 @@ def undotted(key: str) -> Loc:
 
 def read_yaml(text: str, name: str) -> Document:
     """Parse one YAML document; `name` is the file's name in errors. Raises UserError where it is not YAML."""
+    if len(text) > _MOST_CHARACTERS:
+        raise UserError(f"longer than {_MOST_CHARACTERS:,} characters", where=name)
     document = Document(None)
     try:
         node = _Loader(text).get_single_node()
@@ -128,7 +160,7 @@ def read_yaml(text: str, name: str) -> Document:
     except yaml.YAMLError as error:
         raise UserError(f"not valid YAML: {' '.join(str(error).split())}", where=name) from None
     except RecursionError:
-        raise UserError("not a recipe: nested too deeply", where=name) from None
+        raise UserError("nested too deeply", where=name) from None
     return document
 
 
@@ -140,8 +172,9 @@ def read_json(text: str, name: str) -> Document:
         where = f"{name}:{error.lineno}"
         fix = _snippet(text, error.lineno - 1, error.colno - 1)
         raise UserError(f"not valid JSON: {error.msg}", where=where, fix=fix) from None
-    except RecursionError:
-        raise UserError("nested too deeply", where=name) from None
+    except (RecursionError, ValueError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
+        raise UserError(why, where=name) from None
     try:
         # JSON is YAML but for tabs between its tokens, and for text outside Unicode's first plane, in two escapes.
         document = read_yaml(text.replace("\t", "  "), name)
@@ -164,8 +197,15 @@ def _construct(node: yaml.Node | None, loc: Loc, document: Document) -> Any:
         document.lines.update((here, item.start_mark.line + 1) for here, item in entries)
         return [_construct(item, here, document) for here, item in entries]
     if isinstance(node, yaml.ScalarNode):
-        return _READ[node.tag.removeprefix(_TAG)](node.value)
+        return _read(node, node.tag.removeprefix(_TAG))
     return None  # an empty document
+
+
+def _read(node: yaml.ScalarNode, kind: str) -> Any:
+    try:
+        return _READ[kind](node.value)
+    except ValueError as error:
+        raise _problem(str(error), node) from None
 
 
 def _construct_mapping(node: yaml.MappingNode, loc: Loc, document: Document) -> dict[str, Any]:
@@ -173,7 +213,7 @@ def _construct_mapping(node: yaml.MappingNode, loc: Loc, document: Document) -> 
     for key_node, value_node in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
             raise _problem("a key must be plain text", key_node)
-        key, line = key_node.value, key_node.start_mark.line + 1
+        key, line = _read(key_node, "str"), key_node.start_mark.line + 1
         here: Loc = (*loc, key)
         if key in mapping:
             document.duplicates.append((here, line, document.lines[here]))
@@ -205,4 +245,7 @@ def _snippet(text: str, line: int, column: int) -> str | None:
         return None
     number = str(line + 1)
     source = lines[line].replace("\t", " ")
+    if len(source) > _SNIPPET:
+        start = max(0, min(column - _SNIPPET // 2, len(source) - _SNIPPET))
+        source, column = source[start : start + _SNIPPET], column - start
     return f"{number} | {source}\n  {' ' * len(number)} | {' ' * column}^"

@@ -10,7 +10,6 @@ from typing import Any
 
 from posttrain import __version__
 from posttrain.errors import UserError
-from posttrain.inspection.visible import visible
 from posttrain.progress import progress
 from posttrain.report.evals import Eval, read_evals, scored, sources_of_eval, tables
 from posttrain.report.panels import panels_of
@@ -18,6 +17,7 @@ from posttrain.report.recipes import changes
 from posttrain.report.runs import Run, ancestors, is_run, read_run
 from posttrain.report.samples import gather, sources_of_run
 from posttrain.report.series import columns, metric_names
+from posttrain.visible import visible
 
 MOST_SAMPLES = 10_000
 

@@ -65,8 +65,8 @@ def clear(run: Path) -> None:
 
 
 def settle(run: Path, step: int | None = None) -> list[str]:
-    """Leave in the run only checkpoints it can go on from, the newest of them whole, or the one of `step`; return what
-    there is to say.
+    """Leave in the run only checkpoints it can go on from, the newest of them whole, or the one of `step`, and the best
+    that this one knows of; return what there is to say.
 
     Leftovers go, a checkpoint that is not as it was written is set aside, and so that no later one is mixed with those
     to come, what lies behind `step` is removed. Raises UserError when there is none of that step.
@@ -91,6 +91,9 @@ def settle(run: Path, step: int | None = None) -> list[str]:
                 remove(path)
     while (last := newest(run)) and (why := why_not_whole(last)):
         notes.append(_set_aside(last, why))
+    best = place_of(run, facts_of(last).get("best") or 0) if last else None
+    if best in kept(run) and (why := why_not_whole(best)):
+        notes.append(_set_aside(best, why))
     return notes
 
 

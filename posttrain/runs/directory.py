@@ -4,7 +4,9 @@ recipe.yaml     the resolved recipe
 inputs.json     digests of recipe, data and parent: what makes two runs the same run
 metrics.jsonl   one JSON object a logged step, train and dev
 samples/        completions with their grades
+alarms.jsonl    the alarms that rang (docs/alarms.md)
 looks.jsonl     rlvr: what was seen of each problem, and when
+smaller_batches.json  after a lack of memory: the batches it went on with, and why
 policy/         rlvr with a vLLM server: the weights that it read last
 checkpoints/    what an interrupted run resumes from
 final/          the finished checkpoint
@@ -13,14 +15,12 @@ run.json        written last, atomically; without it the run is unfinished
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,18 +33,21 @@ from posttrain.recipe.paths import grader_paths
 from posttrain.recipe.yaml_lines import dotted
 from posttrain.runs import checkpoints
 from posttrain.runs.checkpoints import CHECKPOINTS
-from posttrain.runs.whole import write_text
+from posttrain.runs.lock import LOCK, RANKS
+from posttrain.runs.whole import PARTIAL, write_text
 
 RECIPE, INPUTS, METRICS, RUN = "recipe.yaml", "inputs.json", "metrics.jsonl", "run.json"
 SAMPLES, FINAL, ADAPTER, LINEAGE = "samples", "final", "adapter", "lineage.json"
-POLICY, LOOKS = "policy", "looks.jsonl"
+POLICY, LOOKS, SMALLER = "policy", "looks.jsonl", "smaller_batches.json"
 GROWING = (METRICS, LOOKS)
 """Files that rows are added to, and that a resumed run cuts back to its checkpoint."""
 
 State = Literal["new", "resume", "finished"]
 
-# What may differ between two starts of the same run: where it runs, where it is written, the look before it.
-_PLACE_KEYS = ("out", "launch", "signal")
+# What may differ between two starts of the same run: where it runs, where it is written, the look before it, what
+# warns of it.
+_PLACE_KEYS = ("out", "launch", "signal", "alarms")
+_LIMIT_KEYS = ("max_grader_errors",)  # a run that it stopped goes on with another
 _FILE_KEYS = ("path", "revision", "chat_template")
 
 
@@ -58,11 +61,17 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def smaller_batches(run: Path) -> list[dict[str, Any]]:
+    """Return the changes of the micro-batch that the run went on with after a lack of memory, the last one valid."""
+    return read_json(run / SMALLER) if (run / SMALLER).exists() else []
+
+
 def recipe_digest(recipe: Mapping[str, Any]) -> str:
     """Return the sha256 of what a recipe asks for. Where it runs, where it writes, where its files lie and the look
     before it do not count: rows are in the data digest, the model in the parent's, others in `file_digests`."""
     asked = {key: value for key, value in recipe.items() if key not in (*_PLACE_KEYS, "data")}
     asked["model"] = {key: value for key, value in recipe["model"].items() if key not in _FILE_KEYS}
+    asked["rollout"] = {key: value for key, value in recipe.get("rollout", {}).items() if key not in _LIMIT_KEYS}
     for loc in grader_paths(recipe.get("graders")):
         if value_at(asked, loc) is not None:
             asked = with_value(asked, loc, None)
@@ -107,12 +116,13 @@ def open_run(
         _refuse_other_inputs(run, recipe, inputs)
         if (run / RUN).exists() and from_step is None:
             return "finished"
+        if checkpoint := checkpoints.newest(run):
+            _refuse_other_zero(checkpoints.facts_of(checkpoint)["ranks"], ranks)
         for note in checkpoints.settle(run, from_step):
             print(note, file=sys.stderr)
         (run / RUN).unlink(missing_ok=True)  # --from reopens a finished run
         checkpoint = checkpoints.newest(run)
         if checkpoint:
-            _refuse_other_zero(checkpoints.facts_of(checkpoint)["ranks"], ranks)
             ranks = read_json(run / INPUTS)["ranks"]  # what the recipe's batch sizes were meant for
         _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
         return "resume" if checkpoint else "new"
@@ -120,19 +130,27 @@ def open_run(
         raise UserError(f"{run} holds no run to go on with", where="--from", fix="leave it out")
     if is_run:
         _empty(run)
-    elif run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
-        raise UserError(
-            f"{run} is not empty and is not a run directory",
-            where="out",
-            fix="name another directory with `out:` or --out",
-        )
+    else:
+        refuse_foreign(run)
     for part in (SAMPLES, CHECKPOINTS):
         (run / part).mkdir(parents=True, exist_ok=True)
     _write_inputs(run, recipe_text, {**inputs, "ranks": ranks})
     return "new"
 
 
-_OURS = {"lock", "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY}
+def refuse_foreign(run: Path) -> None:
+    """Raise UserError for a directory that holds something and is no run."""
+    if (run / RECIPE).exists() and (run / INPUTS).exists():
+        return
+    if run.is_dir() and any(entry.name not in _OURS for entry in run.iterdir()):
+        raise UserError(
+            f"{run} is not empty and is not a run directory",
+            where="out",
+            fix="name another directory with `out:` or --out",
+        )
+
+
+_OURS = {LOCK, RANKS, "logs", SAMPLES, CHECKPOINTS, INPUTS, POLICY, INPUTS + PARTIAL, RECIPE + PARTIAL}
 
 
 def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> None:
@@ -141,11 +159,13 @@ def _write_inputs(run: Path, recipe_text: str, inputs: Mapping[str, Any]) -> Non
 
 
 def _empty(run: Path) -> None:
-    """Remove what a run left; its lock stays, since this process holds it."""
-    for entry in run.iterdir():
+    """Remove what a run left; its locks stay, since this process holds them. What makes it finished goes first and what
+    makes it a run last, so that a start that is killed in between leaves no other run than an unfinished one."""
+    order = {RUN: 0, RECIPE: 2, INPUTS: 3}
+    for entry in sorted(run.iterdir(), key=lambda entry: order.get(entry.name, 1)):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != "lock":
+        elif entry.name not in (LOCK, RANKS):
             entry.unlink()
 
 
@@ -177,6 +197,7 @@ def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, An
         now = dict(_flat(recipe))
         for key in sorted(was.keys() | now.keys()):
             placed = key.startswith((*_PLACE_KEYS, "data.")) or key.removeprefix("model.") in _FILE_KEYS
+            placed = placed or key.removeprefix("rollout.") in _LIMIT_KEYS
             if not placed and was.get(key) != now.get(key):
                 differing.append(f"{key}: {was.get(key)!r} there, {now.get(key)!r} here")
     for key in sorted(before["files"].keys() | inputs["files"].keys()):
@@ -207,24 +228,3 @@ def forget_samples_after(run: Path, step: int) -> None:
     for path in (run / SAMPLES).glob("*.jsonl"):
         if (number := re.match(r"(?:train|dev)-(\d+)", path.name)) and int(number[1]) > step:
             path.unlink()
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold the run directory for this process; a process that dies lets go of it.
-
-    Raises UserError when another process has it.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / "lock").open("w")
-    except OSError as error:
-        raise UserError(f"{run} cannot be written: {error.strerror}", where="out", fix="name another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is working in {run}", where="out", fix="wait for it, or name another --out"
-            ) from None
-        yield

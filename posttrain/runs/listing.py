@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from posttrain.errors import UserError
+from posttrain.recipe.yaml_lines import read_yaml
 from posttrain.runs import directory, metrics
+from posttrain.visible import on_one_line
 
 # What a stage is judged by, best first: the first one a run has is shown.
 _HEADLINES = ("pass@1", "rewards/accuracies", "reward", "loss")
@@ -27,6 +28,16 @@ class RunSummary(NamedTuple):
     after: float | None
 
 
+def read_recipe(run: Path) -> dict[str, Any]:
+    """Return the resolved recipe of a run; an empty one where it cannot be read."""
+    try:
+        text = (run / directory.RECIPE).read_text(encoding="utf-8")
+        document = read_yaml(text, str(run / directory.RECIPE)).data
+    except (OSError, ValueError, UserError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def list_runs(root: Path) -> list[RunSummary]:
     """Return every run below `root`, oldest first. Finished runs have run.json; the others say how far they are."""
     found = sorted(root.rglob(directory.INPUTS), key=lambda path: path.stat().st_mtime)
@@ -34,7 +45,15 @@ def list_runs(root: Path) -> list[RunSummary]:
 
 
 def _summary(run: Path) -> RunSummary:
-    recipe = yaml.safe_load((run / directory.RECIPE).read_text(encoding="utf-8"))
+    """Return what is known of a run, whatever lies in its directory."""
+    try:
+        return _of_run(run)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return RunSummary(str(run), "", "", "unreadable", 0, "", None, None)
+
+
+def _of_run(run: Path) -> RunSummary:
+    recipe = read_recipe(run)
     rows = metrics.read_rows(run / directory.METRICS)
     finished = (run / directory.RUN).exists()
     document: dict[str, Any] = directory.read_json(run / directory.RUN) if finished else {}
@@ -49,14 +68,18 @@ def _summary(run: Path) -> RunSummary:
     name = next((name for name in _HEADLINES if name in after), "")
     return RunSummary(
         path=str(run),
-        stage=recipe["stage"],
+        stage=str(recipe["stage"]),
         parent=str(document.get("parent", {}).get("name") or recipe["model"]["path"]),
         state="finished" if finished else "unfinished",
-        steps=document.get("steps") or (rows[-1]["step"] if rows else 0),
+        steps=int(document.get("steps") or (rows[-1]["step"] if rows else 0)),
         metric=name,
-        before=before.get(name),
-        after=after.get(name),
+        before=_figure(before.get(name)),
+        after=_figure(after.get(name)),
     )
+
+
+def _figure(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def render(runs: Sequence[RunSummary], root: Path) -> str:
@@ -82,6 +105,7 @@ def render(runs: Sequence[RunSummary], root: Path) -> str:
 
 def render_columns(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells in columns as wide as their widest cell; the first row is the heading."""
+    rows = [[on_one_line(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

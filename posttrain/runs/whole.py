@@ -68,8 +68,9 @@ def flushed(root: Path, names: Iterable[str]) -> dict[str, Entry]:
 
 def write_manifest(root: Path, files: Mapping[str, Entry], **facts: Any) -> None:
     """Write the list of a directory's files, with `facts` about them, and have the disk keep that too."""
+    document = {**facts, "files": dict(sorted(files.items()))}
     with (root / MANIFEST).open("w", encoding="utf-8") as file:
-        json.dump({**facts, "files": dict(sorted(files.items()))}, file, indent=1)
+        json.dump({**document, "sha256": _digest(document)}, file, indent=1)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -98,12 +99,18 @@ def flush_names(folder: Path) -> None:
 
 
 def read_manifest(root: Path) -> dict[str, Any] | None:
-    """Return a directory's manifest, None where there is none that can be read."""
+    """Return a directory's manifest, None where there is none as it was written."""
     try:
         manifest = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+    if not isinstance(manifest, dict) or manifest.pop("sha256", None) != _digest(manifest):
+        return None
+    return manifest
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def why_not_whole(root: Path, *, more: bool = False, read: bool = True) -> str | None:
@@ -113,7 +120,7 @@ def why_not_whole(root: Path, *, more: bool = False, read: bool = True) -> str |
     """
     manifest = read_manifest(root)
     if manifest is None:
-        return f"it has no {MANIFEST} that can be read"
+        return f"it has no {MANIFEST} as it was written"
     files, there = manifest["files"], files_of(root)
     for name in sorted(files.keys() - set(there)):
         return f"{name} is missing"

@@ -65,6 +65,7 @@ _OF_STAGE: dict[str, dict[str, Any]] = {
 }
 # Full fine-tuning, LoRA. LoRA wants about ten times the rate.
 _LEARNING_RATE = {"sft": (1e-5, 1e-4), "dpo": (5e-7, 5e-6), "kto": (1e-6, 5e-6), "rlvr": (1e-6, 1e-5)}
+_COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 _CONFIG_CLASS = {"sft": "SFTConfig", "dpo": "DPOConfig", "kto": "KTOConfig", "rlvr": "GRPOConfig"}
 
 
@@ -124,7 +125,11 @@ def spread(settings: dict[str, Any], began: int, processes: int) -> dict[str, An
 
 def check_batches(recipe: Recipe, processes: int, began: int | None = None) -> None:
     """Raise UserError when the batch sizes cannot work, before anything is loaded. `began`: see `spread`."""
-    settings = spread(train_settings(recipe), began or processes, processes)
+    settings = train_settings(recipe)
+    for name in (*_COUNTS, *(["num_generations"] if recipe.stage == "rlvr" else [])):
+        if not isinstance(settings.get(name, 1), int) or settings.get(name, 1) < 1:
+            raise UserError(f"must be at least 1, not {settings[name]}", where=f"train.{name}")
+    settings = spread(settings, began or processes, processes)
     per_device = settings["per_device_train_batch_size"]
     if recipe.stage == "kto" and per_device < 2:
         raise UserError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
+from posttrain.stages.nonfinite import guarding
 from posttrain.stages.order import ByLength
 from posttrain.stages.preference import make_preference_trainer
 from posttrain.stages.reference import Beforehand
@@ -16,7 +17,7 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL DPOTrainer whose reference is the parent model."""
     from trl import DPOTrainer
 
-    class Trainer(saving(job), looking(job), ByLength, Beforehand, DPOTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(guarding(job), saving(job), looking(job), ByLength, Beforehand, DPOTrainer):  # type: ignore[misc]  # mixins made for this job
         """DPOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, *args, **kwargs):

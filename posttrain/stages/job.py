@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,6 +45,7 @@ class Job:
     train_problems: list[Problem]
     graders: list[Grader]
     policy: Policy | Server | None  # what samples, where the model does not do it itself
+    place_of: Callable[[int], str] | None  # where a row of `train_dataset` came from, as file:line; None if streamed
 
     @property
     def eval_dataset(self) -> Dataset | None:

@@ -9,6 +9,7 @@ import numpy as np
 from posttrain.errors import UserError
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
+from posttrain.stages.nonfinite import guarding
 from posttrain.stages.order import ByLength
 from posttrain.stages.preference import make_preference_trainer
 from posttrain.stages.reference import Beforehand
@@ -56,7 +57,7 @@ def make_trainer(job: Job) -> Any:
     from datasets import Dataset
     from trl import KTOTrainer
 
-    class Trainer(saving(job), looking(job), ByLength, Beforehand, KTOTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(guarding(job), saving(job), looking(job), ByLength, Beforehand, KTOTrainer):  # type: ignore[misc]  # mixins made for this job
         """KTOTrainer over rows that are tokenized already, that also samples held-out problems."""
 
         def _prepare_dataset(self, dataset, processing_class, args, dataset_name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import MAX_NEW_TOKENS, Prompt, Sampling, sampling_of
@@ -14,8 +14,7 @@ from posttrain.graders import part_names
 from posttrain.runs import directory
 from posttrain.stages.job import Job
 from posttrain.stages.sampler import sampler
-
-T = TypeVar("T")
+from posttrain.stages.together import everyones, random_state_kept, until_stopped
 
 
 def looking(job: Job) -> type:
@@ -25,7 +24,11 @@ def looking(job: Job) -> type:
     """
 
     class Looking:
-        def evaluate(self: Any, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        def evaluate(self: Any, *args, **kwargs):
+            with random_state_kept():  # a look that a stop cut off is taken again
+                return self._look(*args, **kwargs)
+
+        def _look(self: Any, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
             found = take_look(self, job) if job.problems else {}
             if job.dev_dataset is not None:
                 for name, value in found.items():
@@ -66,15 +69,8 @@ def sampled(
         shown = next((c for c in trainer.callback_handler.callbacks if isinstance(c, ProgressLine)), None)
         mine, asked = problems[rank::world], prompts[rank::world]
         advance = shown.looking(len(asked) * sampling.samples) if shown else None
-        graded = in_order(sample_and_grade(sample, mine, asked, job.graders, sampling), advance)
-    everyone = everyones(trainer, graded)
+        graded = until_stopped(lambda: in_order(sample_and_grade(sample, mine, asked, job.graders, sampling), advance))
+    everyone = everyones(graded)
     # All ranks at once: one that left alone would leave the others waiting.
     check_errors(everyone, job.recipe.rollout.max_grader_errors)
     return everyone
-
-
-def everyones(trainer: Any, rows: list[T]) -> list[T]:
-    """Return the rows of all ranks, in the ranks' order, in every rank."""
-    from accelerate.utils import gather_object
-
-    return list(gather_object(rows)) if trainer.accelerator.num_processes > 1 else rows

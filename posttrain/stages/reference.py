@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,16 @@ def add_reference(trainer: Any, job: Job) -> None:
 def _with_reference(trainer: Any, job: Job, dataset: Any, name: str) -> Any:
     answers = {ids: out for ids, out in ANSWERS[job.recipe.stage].items() if ids in dataset.column_names}
     keys = answer_keys(dataset, list(answers), job.arguments)
-    values, folder = _found(trainer, job, keys)
-    missing = np.flatnonzero(np.isnan(values).any(axis=1))
-    if not len(missing):
-        say(f"reference: the log-probabilities of {len(keys):,} {name} rows are known from an earlier run")
-    else:
-        say(f"reference: computing the log-probabilities of {len(missing):,} of {len(keys):,} {name} rows, once")
-        whole = np.ascontiguousarray(keys[missing]).view(f"V{keys.itemsize * len(answers)}")[:, 0]
-        _, first, copy_of = np.unique(whole, return_index=True, return_inverse=True)
-        values[missing] = _computed(trainer, dataset, missing[first], keys, folder, name)[copy_of]
+    with ExitStack() as held:
+        values, folder = _found(trainer, job, keys, held)
+        missing = np.flatnonzero(np.isnan(values).any(axis=1))
+        if not len(missing):
+            say(f"reference: the log-probabilities of {len(keys):,} {name} rows are known from an earlier run")
+        else:
+            say(f"reference: computing the log-probabilities of {len(missing):,} of {len(keys):,} {name} rows, once")
+            whole = np.ascontiguousarray(keys[missing]).view(f"V{keys.itemsize * len(answers)}")[:, 0]
+            _, first, copy_of = np.unique(whole, return_index=True, return_inverse=True)
+            values[missing] = _computed(trainer, dataset, missing[first], keys, folder, name)[copy_of]
     return _with_columns(dataset, dict(zip(answers.values(), values.T, strict=True)))
 
 
@@ -111,16 +112,20 @@ def _lists(column: Any) -> tuple[Any, Any]:
     return column.values.to_numpy().astype(np.int32, copy=False), column.offsets.to_numpy()
 
 
-def _found(trainer: Any, job: Job, keys: known.Keys) -> tuple[known.Values, Path | None]:
-    """Return what the first rank's cache knows, NaN elsewhere, and in that rank the folder that it was found in."""
+def _found(trainer: Any, job: Job, keys: known.Keys, held: ExitStack) -> tuple[known.Values, Path | None]:
+    """Return what the first rank's cache knows, NaN elsewhere, and in that rank the folder that it was found in. Where
+    something is missing, the folder is `held` by this run: another that asks the same waits for its answers."""
     from accelerate.utils import broadcast_object_list
 
-    folder = None
+    values, folder = None, None
     if trainer.is_world_process_zero():
         key = reference_key(trainer, job)
         folder = cached("reference", key, lambda into: _describe(into, key), code=False)
-    values = [known.look_up(folder, keys) if folder else None]
-    return broadcast_object_list(values)[0], folder
+        values = known.look_up(folder, keys)
+        if np.isnan(values).any():
+            held.enter_context(known.turn(folder))
+            values = known.look_up(folder, keys)
+    return broadcast_object_list([values])[0], folder
 
 
 def _describe(folder: Path, key: Mapping[str, Any]) -> None:

@@ -37,6 +37,23 @@ def for_these_ranks(trainer: Any, checkpoint: Path) -> Path:
     return universal
 
 
+def mend_groups(trainer: Any, universal: Path) -> None:
+    """Give each of ZeRO-3's groups its own count of steps and its own settings: DeepSpeed 0.19 reads one tensor for the
+    steps of all, which then counts once for each of them, and the first group's weight decay for all."""
+    import torch
+
+    if not trainer.is_deepspeed_enabled or not trainer.deepspeed.zero_optimization_partition_weights():
+        return
+    states = next(universal.glob("global_step*_universal")) / "zero" / "optimizer_state.pt"
+    saved = torch.load(states, map_location="cpu", weights_only=True)["param_groups"]
+    optimizer = trainer.deepspeed.optimizer.optimizer
+    for group, before in zip(optimizer.param_groups, saved, strict=True):
+        group.update({name: value for name, value in before.items() if name != "params"})
+    for state in optimizer.state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
+
+
 def expect_universal(trainer: Any, universal: bool) -> None:
     """Have DeepSpeed's engine, the one that is there or is to come, take what it loads for the universal form."""
     trainer.accelerator.state.deepspeed_plugin.deepspeed_config["checkpoint"] = {"load_universal": universal}

@@ -15,7 +15,7 @@ from posttrain.runs import checkpoints, directory, whole
 from posttrain.runs.room import check_room, is_full, no_room
 from posttrain.stages.arguments import train_settings
 from posttrain.stages.job import Job
-from posttrain.stages.reshard import fits_ranks, for_these_ranks
+from posttrain.stages.reshard import fits_ranks, for_these_ranks, mend_groups
 from posttrain.stages.terminal import say
 from posttrain.stages.unfinished import read_unfinished, write_unfinished
 
@@ -85,6 +85,8 @@ def saving(job: Job) -> type:
             resumed = kwargs.get("resume_from_checkpoint")
             if resumed is not None and kwargs["epoch"] == kwargs["epochs_trained"]:
                 read_unfinished(self, Path(resumed))
+                if not fits_ranks(Path(resumed), self.args.world_size):
+                    mend_groups(self, Path(resumed))
             if self.state.global_step >= self.state.max_steps or self.control.should_training_stop:
                 self.control.should_training_stop = True
                 return

@@ -8,6 +8,7 @@ from posttrain.data.packing import pack
 from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
+from posttrain.stages.nonfinite import guarding
 from posttrain.stages.order import ByLength
 from posttrain.stages.packing import Packing, use_packs
 from posttrain.stages.saving import saving
@@ -18,7 +19,7 @@ def make_trainer(job: Job) -> Any:
     """Return a TRL SFTTrainer over rows, or packs of rows, that already carry ``input_ids`` and ``labels``."""
     from trl import SFTTrainer
 
-    class Trainer(saving(job), looking(job), Packing, ByLength, SFTTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(guarding(job), saving(job), looking(job), Packing, ByLength, SFTTrainer):  # type: ignore[misc]  # mixins made for this job
         """SFTTrainer that also samples held-out problems."""
 
     args = job.arguments

@@ -5,19 +5,19 @@ from __future__ import annotations
 import importlib
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from posttrain import __version__
+from posttrain import __version__, stopping
 from posttrain.data.load import Loaded, load_data
 from posttrain.data.records import Problem
 from posttrain.engines.sampling import Prompt
-from posttrain.errors import Stopped
 from posttrain.evals.held_out import prompts_of
 from posttrain.graders import build_all
 from posttrain.importing import import_all
+from posttrain.memory.shortage import Moment, explained
 from posttrain.model.resolve import Parent, resolve
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
@@ -40,7 +40,7 @@ def run_stage(run: Path, loaded: Loaded | None = None) -> Path:
     """Train what RUN/recipe.yaml asks for, from the last checkpoint if there is one; return RUN/final.
 
     Every rank calls this. `loaded` saves reading the rows a second time in a process that has them.
-    Raises Stopped after a signal, with a checkpoint saved, and UserError for what the user can mend.
+    Raises Stopped after a signal, with the last step saved, and UserError for what the user can mend.
     """
     with said_if_full(run):
         return _train(run, loaded)
@@ -51,17 +51,21 @@ def _train(run: Path, loaded: Loaded | None) -> Path:
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
     quiet()
-    parent = resolve(recipe.model.path, revision=recipe.model.revision)
+    parent = resolve(
+        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code
+    )
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
-    job = prepare(recipe, run, parent, loaded)
-    trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
-    checkpoint = checkpoints.newest(run)
-    earlier = _go_back_to(checkpoint, trainer, job)
-    stop = _follow(trainer, job, started - earlier)
-    trainer.train(resume_from_checkpoint=str(for_these_ranks(trainer, checkpoint)) if checkpoint else None)
-    if stop.received is not None and trainer.state.global_step < trainer.state.max_steps:
-        raise Stopped(stop.received)
-    _finish(trainer, job, loaded, started - earlier)
+    with explained(recipe, parent) as moment:
+        job = prepare(recipe, run, parent, loaded, moment)
+        trainer = importlib.import_module(f"posttrain.stages.{recipe.stage}").make_trainer(job)
+        checkpoint = checkpoints.newest(run)
+        earlier = _go_back_to(checkpoint, trainer, job)
+        stop, alarmed = _follow(trainer, job, started - earlier)
+        moment.trainer = trainer
+        with stopping.held(stop.promise):
+            stop.train(for_these_ranks(trainer, checkpoint) if checkpoint else None)
+            alarmed.check()
+            _finish(trainer, job, loaded, started - earlier)
     return run / directory.FINAL
 
 
@@ -78,14 +82,16 @@ def _go_back_to(checkpoint: Path | None, trainer: Any, job: Job) -> float:
         return 0.0
     say(f"resuming from step {step}")
     rows = read_rows(metrics)
+    trainer._total_train_tokens = max((row.get("num_tokens") or 0 for row in rows), default=0)  # a look says it too
     every = directory.read_json(checkpoint / "trainer_state.json")["eval_steps"]
     looked = any(row["step"] == step for row in dev_rows(rows))
     job.arguments.eval_on_start = job.eval_dataset is not None and step % every == 0 and not looked
     return max((row.get("seconds") or 0.0 for row in rows), default=0.0)
 
 
-def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
-    """Load what the stage needs, in the order that lets each error come as early as it can."""
+def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded, moment: Moment | None = None) -> Job:
+    """Load what the stage needs, in the order that lets each error come as early as it can. `moment` is told the
+    longest row."""
     from transformers import set_seed
 
     from posttrain.data.stream import stream_rows
@@ -101,14 +107,17 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
     arguments: Any = make_arguments(recipe, run, has_dev=has_looks, dtype=compute_dtype(recipe.model))
     tokenizer = load_tokenizer(parent, recipe.model)
     rlvr = recipe.stage == "rlvr"
-    train, train_problems = _prepared(recipe, tokenizer, loaded.train, "train")
+    train, train_problems, place_of = _prepared(recipe, tokenizer, loaded.train, "train")
     if loaded.stream:
         train = stream_rows(loaded.stream, tokenizer, token_settings(recipe, recipe.stage))
-    dev, _ = (None, []) if rlvr else _prepared(recipe, tokenizer, _limited(recipe, loaded.dev), "dev")
+    dev, *_ = (None,) if rlvr else _prepared(recipe, tokenizer, _limited(recipe, loaded.dev), "dev")
     problems, prompts = _prompts(recipe, tokenizer, _limited(recipe, loaded.dev if rlvr else loaded.problems))
     if recipe.stage == "kto":
         _balance(recipe, arguments, train["label"])
-    foreseen = say_memory(recipe, parent, longest_of(train, recipe, [len(prompt.ids) for prompt in prompts]))
+    longest = longest_of(train, recipe, [len(prompt.ids) for prompt in prompts])
+    if moment is not None:
+        moment.longest = longest
+    foreseen = say_memory(recipe, parent, longest)
     if foreseen is not None:
         limit = train_settings(recipe)["save_total_limit"]
         say_disk(foreseen.written, run, arguments, limit, 0 if loaded.stream else len(train))
@@ -132,6 +141,7 @@ def prepare(recipe: Recipe, run: Path, parent: Parent, loaded: Loaded) -> Job:
         train_problems=train_problems,
         graders=build_all(recipe.graders, run),
         policy=policy_of(recipe, run, model, tokenizer, train, prompts),
+        place_of=place_of,
     )
 
 
@@ -139,18 +149,25 @@ def _limited(recipe: Recipe, records: Any) -> Any:
     return records[: recipe.eval.limit]
 
 
-def _prepared(recipe: Recipe, tokenizer: Any, records: Any, name: str) -> tuple[Any, list[Problem]]:
-    """Return the trainer's rows, and the problems they are of in RLVR; say what was kept."""
+def _prepared(
+    recipe: Recipe, tokenizer: Any, records: Any, name: str
+) -> tuple[Any, list[Problem], Callable[[int], str] | None]:
+    """Return the trainer's rows, the problems they are of in RLVR, and what says where a row came from; say what was
+    kept."""
     from posttrain.data.prepare import prepare_rows
 
     if not records:
-        return None, []
+        return None, [], None
     prepared = prepare_rows(records, recipe.stage, tokenizer, token_settings(recipe, recipe.stage))
     say(f"{name}: {prepared.summary}")
+
+    def place_of(row: int) -> str:
+        return str(records[int(prepared.record_of[row])].place)
+
     if recipe.stage != "rlvr":
-        return prepared.dataset, []
+        return prepared.dataset, [], place_of
     problems = [records[int(position)] for position in prepared.record_of]
-    return as_dataset(prompt_rows(problems, prepared.dataset["prompt_ids"])), problems
+    return as_dataset(prompt_rows(problems, prepared.dataset["prompt_ids"])), problems, place_of
 
 
 def _prompts(recipe: Recipe, tokenizer: Any, records: Any) -> tuple[list[Problem], list[Prompt]]:
@@ -179,30 +196,38 @@ def _balance(recipe: Recipe, arguments: Any, labels: Sequence[bool]) -> None:
     )
 
 
-def _follow(trainer: Any, job: Job, started: float) -> Any:
-    """Attach what follows the run; return the signal watcher. `started` is when it would have begun in one go."""
+def _follow(trainer: Any, job: Job, started: float) -> tuple[Any, Any]:
+    """Attach what follows the run; return what trains until it is to stop, and the alarms. `started` is when the run
+    would have begun in one go."""
     from transformers.trainer_callback import PrinterCallback
 
-    from posttrain.stages.watch import MetricsWriter, NothingToLearn, Patience, ProgressLine, StopOnSignal
+    from posttrain.stages.alarms import Alarmed
+    from posttrain.stages.nonfinite import WholeWeights
+    from posttrain.stages.stop import StopInTime
+    from posttrain.stages.watch import MetricsWriter, Patience, ProgressLine
 
-    stop = StopOnSignal()
+    stop, alarmed = StopInTime(trainer), Alarmed(job.recipe, job.run)
     trainer.remove_callback(PrinterCallback)
     for callback in (
         MetricsWriter(job.run / directory.METRICS, started),
         ProgressLine(job.recipe.stage),
-        NothingToLearn(),
+        WholeWeights(trainer, job.parent.name),
+        alarmed,
         stop,
     ):
         trainer.add_callback(callback)
     if job.recipe.eval.patience is not None:
         trainer.add_callback(Patience(job.recipe.eval.patience))
-    return stop
+    return stop, alarmed
 
 
 def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
     """Write final/ with its lineage, then run.json; say what was reached."""
     from posttrain.model.save import save_final
+    from posttrain.stages.alarms import rung
+    from posttrain.stages.nonfinite import check_weights
 
+    check_weights(trainer, "final/ is not written:")
     final = job.run / directory.FINAL
     state = trainer.state
     rows = read_rows(job.run / directory.METRICS)
@@ -212,7 +237,10 @@ def _finish(trainer: Any, job: Job, loaded: Loaded, started: float) -> None:
         "steps": state.global_step,
         "tokens": int(state.num_input_tokens_seen or rows[-1].get("num_tokens") or 0) if rows else 0,
         "seconds": round(time.time() - started, 1),
+        "skipped_steps": int(sum(row.get("skipped_steps") or 0 for row in rows)),
+        "alarms": [{"step": ring["step"], "alarm": ring["alarm"]} for ring in rung(job.run)],
         "train": train_settings(job.recipe),
+        "smaller_batches": directory.smaller_batches(job.run),
         "rows": {
             "train": None if loaded.stream else len(job.train_dataset),
             "dev": len(job.dev_dataset or ()),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from posttrain.errors import UserError
+from posttrain.plain_output import print_plainly
 from posttrain.runs.metrics import append_row, metrics_row
 from posttrain.stages.terminal import say
 
@@ -24,7 +20,7 @@ _SHOWN = ("loss", "reward", "pass@1", "rewards/accuracies", "rewards/margins", "
 
 
 class MetricsWriter(TrainerCallback):
-    """Writes metrics.jsonl, each row with the seconds of work so far, and stops the run on a loss that is no number."""
+    """Writes metrics.jsonl, each row with the seconds of work so far."""
 
     def __init__(self, path: Path, started: float) -> None:
         self.path = path
@@ -32,41 +28,8 @@ class MetricsWriter(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
         row = metrics_row(logs or {}, state.global_step)
-        if row is None:
-            return
-        if state.is_world_process_zero:
+        if row is not None and state.is_world_process_zero:
             append_row(self.path, {**row, "seconds": round(time.time() - self.started, 2)})
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise UserError(
-                f"the loss became {loss} at step {state.global_step}",
-                where="train.learning_rate",
-                fix="lower it, or look at the rows of this step; the last checkpoint is from before",
-            )
-
-
-class NothingToLearn(TrainerCallback):
-    """Says so, once, when every group of completions has had equal rewards for some steps: GRPO's advantages are
-    then all 0, and so are the loss and the gradients."""
-
-    STEPS = 3
-
-    def __init__(self) -> None:
-        self.equal_steps = 0
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
-        share = (logs or {}).get("rollout/equal_rewards")
-        if share is None:
-            return
-        self.equal_steps = self.equal_steps + 1 if share == 1 else 0
-        if self.equal_steps == self.STEPS:
-            always = "right" if (logs or {}).get("reward", 0) > 0.5 else "wrong"
-            say(
-                f"warning: for {self.STEPS} steps all completions of each problem got the same reward (all {always}), "
-                "and the model learned nothing.\n  Try more completions a problem (train.num_generations), "
-                + ("harder" if always == "right" else "easier")
-                + " problems, or SFT first; `posttrain eval` tells how often each problem is solved."
-            )
 
 
 class Patience(TrainerCallback):
@@ -127,6 +90,7 @@ class ProgressLine(TrainerCallback):
                 self.label, total=state.max_steps, completed=state.global_step, values=""
             )
             self.progress.start()
+            print_plainly()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any):
         row = metrics_row(logs or {}, state.global_step)
@@ -190,41 +154,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-class StopOnSignal(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, save, stop. A second signal stops at once.
-
-    With several processes the signal reaches each at another moment; they agree at every step's end, so that
-    all of them save the same step.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self.received is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.received = number
-        print("stopping after this step; again to stop at once", file=sys.stderr, flush=True)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
-        if args.world_size > 1:
-            self.received = _highest_of_all_ranks(self.received or 0, args.device) or None
-        if self.received is not None and state.global_step < state.max_steps:
-            control.should_save = True
-            control.should_evaluate = False
-            control.should_training_stop = True
-        return control
-
-
-def _highest_of_all_ranks(value: int, device: Any) -> int:
-    import torch
-    import torch.distributed as dist
-
-    tensor = torch.tensor([value], device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return int(tensor.item())

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posttrain.data import known
 from posttrain.data.known import KEY, add, look_up
 
 
@@ -54,3 +55,40 @@ def test_processes_add_at_a_time(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         add(tmp_path / "gone", keys("a"), np.zeros(1, np.float32))
+
+
+def test_a_damaged_file_is_not_believed(tmp_path: Path) -> None:
+    add(tmp_path, keys("a"), np.array([1], np.float32))
+    add(tmp_path, keys("b"), np.array([2], np.float32))
+    flipped, cut = tmp_path.iterdir()
+    content = bytearray(flipped.read_bytes())
+    content[-1] ^= 1
+    flipped.write_bytes(content)
+    cut.write_bytes(cut.read_bytes()[:-9])
+    assert np.isnan(look_up(tmp_path, keys("a", "b"))).all()
+
+
+def test_who_asks_the_same_waits_for_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+    import time
+
+    started, order = threading.Event(), []
+
+    def work() -> None:
+        with known.turn(tmp_path):
+            started.set()
+            time.sleep(0.5)
+            order.append("first")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert started.wait(10)
+    with known.turn(tmp_path):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+    monkeypatch.setattr(known, "LONGEST_WAIT_SECONDS", 0.2)
+    with known.turn(tmp_path), known.turn(tmp_path):  # whoever has waited long enough goes on
+        pass
+    with known.turn(tmp_path / "nowhere"):
+        pass

@@ -83,7 +83,7 @@ def test_offline_takes_the_last_copy_or_says_what_is_missing(
     [
         ("memory://chats/none.jsonl", "no file memory://chats/none.jsonl"),
         ("memory://chats/*.csv", "no file matches"),
-        ("zzz://chats/a.jsonl", "Protocol not known: zzz"),
+        ("zzz://chats/a.jsonl", "URLs of zzz are not read"),
         ("https://me:secret@example.org/a.jsonl", "holds a credential"),
         ("https://example.org/a.jsonl?token=secret", "holds a credential or a query"),
     ],

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -170,3 +172,68 @@ def test_a_server_that_is_not_there_is_said(chat_server) -> None:
     chat_server.kill()
     with pytest.raises(UserError, match=r"(?s)no connection.*start the server"):
         client_of(chat_server, max_retries=0).agree(HELLO, [{}])
+
+
+def test_a_server_that_is_down_is_waited_for(chat_server) -> None:
+    client = client_of(chat_server, max_retries=0, max_wait_seconds=30)
+    chat_server.kill()
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.ask, HELLO, {}) for _ in range(4)]
+        time.sleep(1.5)
+        assert not any(one.done() for one in asked)
+        chat_server.start()
+        assert {one.result().text for one in asked} == {'{"score": 1}'}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_wait_has_an_end_and_the_next_question_none(chat_server, status: int) -> None:
+    chat_server.script({"status": status})
+    client = client_of(chat_server, max_retries=0, max_wait_seconds=2)
+    started = time.monotonic()
+    with pytest.raises(EndpointError, match=f"HTTP {status}"):
+        client.ask(HELLO, {})
+    assert 1 <= time.monotonic() - started < 5  # asked at 0 and 1 s; the next wait would end too late
+    assert len(chat_server.seen()) == 2
+    time.sleep(max(0.0, started + 2 - time.monotonic()))
+    started = time.monotonic()
+    with pytest.raises(EndpointError):
+        client.ask(HELLO, {})
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("step", [{"status": 500}, {"raw": "nonsense"}, {"status": 400}])
+def test_what_fails_by_itself_is_not_waited_for(chat_server, step: dict[str, Any]) -> None:
+    chat_server.script(step)
+    started = time.monotonic()
+    with pytest.raises(EndpointError):
+        client_of(chat_server, max_retries=0, max_wait_seconds=30).ask(HELLO, {})
+    assert time.monotonic() - started < 1
+
+
+def test_a_trial_does_not_wait(chat_server) -> None:
+    chat_server.kill()
+    started = time.monotonic()
+    with pytest.raises(UserError, match="no connection"):
+        client_of(chat_server, max_retries=0, max_wait_seconds=30).agree(HELLO, [{}])
+    assert time.monotonic() - started < 1
+
+
+def test_requests_keep_to_their_rate_those_sent_again_too(chat_server) -> None:
+    # 300 a minute: one in 0.2 s. Six questions, of which the first is sent three times, are eight requests.
+    chat_server.script(*[{"status": 500, "headers": {"retry-after-ms": "1"}}] * 2, {})
+    client = client_of(chat_server, requests_per_minute=300)
+    with ThreadPoolExecutor(6) as pool:
+        assert len(list(pool.map(lambda _: client.ask(HELLO, {}), range(6)))) == 6
+    at = [request["at"] for request in chat_server.seen()]
+    assert len(at) == 8
+    assert at[-1] - at[0] == pytest.approx(1.4, abs=0.3)
+    assert all(later - earlier > 0.1 for earlier, later in pairwise(at))
+
+
+def test_waiting_for_a_turn_is_no_time_out(chat_server, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat_server.script({})
+    # The last of four waits for its turn for 1.5 s, longer than a question may take in all.
+    monkeypatch.setattr("posttrain.endpoint.address.LONGEST_BACKOFF_SECONDS", 0.0)
+    client = client_of(chat_server, timeout_seconds=1, max_retries=0, requests_per_minute=120)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(lambda _: client.ask(HELLO, {}), range(4)))) == 4

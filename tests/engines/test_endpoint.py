@@ -133,3 +133,12 @@ def test_transformers_serve_says_what_the_model_says_here(transformers_server: t
     without = {index: [replace(one, ids=()) for one in group] for index, group in here.items()}  # a server sends none
     assert dict(engine(endpoint)(prompts, greedy)) == without
     assert {completion.error for group in here.values() for completion in group} == {""}
+
+
+def test_samples_stand_in_their_own_order_whichever_came_first(chat_server) -> None:
+    """A reply repeats the seed that it was asked with; each comes after a random delay."""
+    chat_server.script({"echo": "seed", "jitter": 0.2})
+    many = replace(TWO, samples=6)
+    found = completions(chat_server, PROMPTS, many)
+    for index, prompt in enumerate(PROMPTS):
+        assert [row.text for row in found[index]] == [str(seed_of(prompt, n, 5)) for n in range(6)]

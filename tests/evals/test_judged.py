@@ -33,7 +33,9 @@ def recipe(folder: Path, url: str, model: str, most: float) -> Path:
         "out": str(folder / "eval"),
         "model": {"path": "builtin:tiny", "dtype": "float32"},
         "data": {"dev": [{"path": str(folder / "rows.jsonl")}]},
-        "graders": [judge | {"delimit": False, "parallel": 1, "max_retries": 0, "timeout_seconds": 20}],
+        "graders": [
+            judge | {"delimit": False, "parallel": 1, "max_retries": 0, "timeout_seconds": 20, "max_wait_seconds": 1}
+        ],
         "rollout": {"max_new_tokens": 8, "max_grader_errors": most},
         "eval": {"samples": 1, "k": [1]},
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,13 @@ def test_part_names_are_the_graders_or_those_that_the_only_one_promises() -> Non
     assert part_names(graders) == ("number", "pattern")
     assert part_names(graders[:1]) == ()
     assert part_names([]) == ()
+
+
+def test_a_score_that_is_no_number_is_its_graders_failure() -> None:
+    def grader(score: float) -> Grader:
+        return Grader("broken", 1.0, lambda completion, problem: Grade(score, True), gold=lambda problem: None)
+
+    (alone,) = grade_all([grader(float("nan"))], ["x"], [{}])
+    assert (alone.score, alone.passed, alone.error) == (None, False, "other_error: the score is nan")
+    (beside,) = grade_all([replace(grader(1.0), name="sound"), grader(float("inf"))], ["x"], [{}])
+    assert beside.score is None and beside.error == "other_error: broken: the score is inf"

@@ -28,6 +28,7 @@ PROBLEM = {"answer": "Paris"}
 
 def judge(server: Any, **settings: Any) -> Grader:
     own = {"base_url": server.base_url, "model": "m", "input": INPUT, "timeout_seconds": 2, "max_retries": 0}
+    own["max_wait_seconds"] = 0
     grader = build(PARSE.validate_python({"type": "score_model", **own, **settings}), Path())
     grader.ready()
     return grader

@@ -156,17 +156,3 @@ def test_strangers_are_not_let_in() -> None:
     assert [str(peer) for peer in lines[0]._peers.values()] == [f"rank 1 ({HOST})"]
     for line in lines:
         line.leave()
-
-
-def option(line: socket.socket, name: str) -> int:
-    return line.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
-
-
-def test_the_kernel_notices_silence_in_the_stated_time(three: Ranks) -> None:
-    """That it does, on a link that is really cut, is shown by tests/faults/two_nodes.py."""
-    for line in three.lines:
-        for peer in line._peers:
-            assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-            probes = option(peer, "TCP_KEEPINTVL") * option(peer, "TCP_KEEPCNT")
-            assert option(peer, "TCP_KEEPIDLE") + probes == lifeline.SILENT_SECONDS
-            assert option(peer, "TCP_USER_TIMEOUT") == lifeline.SILENT_SECONDS * 1000

@@ -107,6 +107,48 @@ def test_torchrun_is_taken_as_found() -> None:
     assert plan(partly).world_size == 1
 
 
+PYTORCHJOB = {  # as Kubeflow's operator sets them in a pod
+    "MASTER_ADDR": "sft-master-0",
+    "MASTER_PORT": "23456",
+    "WORLD_SIZE": "2",
+    "RANK": "1",
+    "PET_MASTER_ADDR": "sft-master-0",
+    "PET_MASTER_PORT": "23456",
+    "PET_NPROC_PER_NODE": "auto",
+    "PET_NODE_RANK": "1",
+    "PET_NNODES": "2",
+}
+
+
+def test_a_pod_is_a_rank() -> None:
+    made = plan(PYTORCHJOB, gpus=1)
+    assert (made.world_size, made.is_main, made.processes) == (2, False, ())
+    assert made.environ == {
+        **{name: PYTORCHJOB[name] for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")},
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+    }
+
+
+def test_a_pod_alone_starts_its_own_ranks() -> None:
+    alone = {**PYTORCHJOB, "WORLD_SIZE": "1", "RANK": "0", "PET_NNODES": "1"}
+    assert len(plan(alone, gpus=4).processes) == 4
+
+
+@pytest.mark.parametrize(
+    ("environ", "gpus", "message"),
+    [
+        (PYTORCHJOB, 8, "one process on this machine, and 8 GPUs"),
+        ({"PET_NNODES": "2", "PET_NODE_RANK": "0"}, 0, "one of 2 machines, and no rank"),
+        ({"PET_NNODES": "1:4", "PET_NODE_RANK": "0"}, 8, "one of 1:4 machines, and no rank"),
+    ],
+)
+def test_a_pod_that_torchrun_was_to_start_in(environ: dict[str, str], gpus: int, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        plan(environ, gpus=gpus)
+    assert "torchrun --no-python" in str(error.value)
+
+
 def test_slurm() -> None:
     made = plan(SLURM)
     assert (made.world_size, made.is_main, made.processes) == (6, False, ())
@@ -154,6 +196,7 @@ def test_hostfile_of_several_machines(tmp_path: Path, pdsh: dict[str, str]) -> N
         *("--force_multi", "--quiet", "--no_local_rank", "--module", "posttrain.launch.worker"),
         str(Path("runs/a").absolute()),
     )
+    assert process.environ == {"PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"}
     assert plan(pdsh, hostfile=hosts, processes=2).world_size == 4
     with pytest.raises(UserError, match="b has 2 slots"):
         plan(pdsh, hostfile=hosts, processes=3)

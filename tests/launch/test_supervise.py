@@ -14,6 +14,7 @@ from posttrain.errors import GateError, Stopped, UserError
 from posttrain.launch.failure import RankFailed, write_failure
 from posttrain.launch.plan import PARENT_PID, Plan, Process
 from posttrain.launch.supervise import run_plan
+from posttrain.stopping import AGAIN_SECONDS
 
 WAIT = "import time; time.sleep(60)"
 FAIL = """
@@ -176,6 +177,7 @@ def test_second_signal_kills(tmp_path: Path) -> None:
     parent = start_parent(tmp_path, seconds=60)
     parent.send_signal(signal.SIGINT)
     wait_for(tmp_path / "saved-0")
+    time.sleep(AGAIN_SECONDS)  # before that it is the same one
     parent.send_signal(signal.SIGINT)
     assert parent.wait(timeout=10) == 130
     assert not (tmp_path / "saved-1").exists()

@@ -187,14 +187,15 @@ def test_digest_of_a_large_file_sees_a_change_in_a_matrix(tmp_path):
 def test_hub_model_from_the_cache(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
+    commit = "abc123" + 34 * "0"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / "models--org--name"
-    shutil.copytree(TINY, repository / "snapshots" / "abc123")
+    shutil.copytree(TINY, repository / "snapshots" / commit)
     (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("abc123")
+    (repository / "refs" / "main").write_text(commit)
     parent = resolve("org/name")
-    assert (parent.kind, parent.path, parent.revision) == ("hub", "org/name", "abc123")
-    assert parent.digest == "org/name@abc123"
+    assert (parent.kind, parent.path, parent.revision) == ("hub", "org/name", commit)
+    assert parent.digest == f"org/name@{commit}"
     assert "not on the hub" in message("org/name", revision="v2")
 
 

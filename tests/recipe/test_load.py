@@ -87,7 +87,7 @@ BAD = [
     ("launch: {zero: 4}", "a.yaml:4 launch.zero: must be 0, 1, 2 or 3, not 4"),
     ("launch: {offload: [cpu]}", "a.yaml:4 launch.offload[0]: must be 'optimizer' or 'parameters', not \"cpu\""),
     ("launch: {offload: [parameters]}", "a.yaml:4 launch: offload: [parameters] needs zero: 3"),
-    ("rollout: {temperature: .nan}", "a.yaml:4 rollout.temperature: must be at least 0, not NaN"),
+    ("rollout: {temperature: .nan}", "a.yaml:4 rollout.temperature: must be a finite number, not NaN"),
     ("graders: [{type: number}]", "a.yaml:4 graders: sft grades held-out problems only: list them under data.problems"),
     ("graders: [{type: numbr}]", f"a.yaml:4 graders[0].type: must be {TYPES}, not \"numbr\". Did you mean 'number'?"),
     ("graders:\n  -\n    weight: 1", "a.yaml:6 graders[0].type: missing: " + TYPES),

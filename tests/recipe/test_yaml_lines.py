@@ -153,7 +153,7 @@ def test_what_is_dumped_is_read_back():
             "1_0",
             ".5",
         ],
-        "numbers": [1e-5, 1e22, 1000, -0.0, 1.0, 10**20],
+        "numbers": [1e-5, 1e22, 1000, -0.0, 1.0, 2**63],
         "others": [True, None, [], {}, {"on": {"1": 2}}],
     }
     again = read_yaml(dump_yaml(data), "a.yaml").data

@@ -58,6 +58,14 @@ def test_what_a_killed_process_left_is_cleared_and_never_taken(run: Path) -> Non
     assert left == {"checkpoints", "checkpoint-4", "checkpoint-8", "checkpoint-12", "checkpoint-20.broken"}
 
 
+def test_a_damaged_best_is_set_aside_too(run: Path) -> None:
+    save(run, 16, best=8)
+    (run / "checkpoints/checkpoint-8/model.safetensors").write_bytes(b"")
+    (note,) = checkpoints.settle(run)
+    assert "checkpoint-8 is not whole" in note
+    assert steps(run) == [4, 12, 16]
+
+
 def test_from_a_step_drops_the_later_ones(run: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint of step 9\n  there are: 4, 8, 12"):
         checkpoints.settle(run, 9)

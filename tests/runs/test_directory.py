@@ -10,7 +10,8 @@ import yaml
 
 from posttrain.errors import UserError
 from posttrain.runs import checkpoints, directory
-from posttrain.runs.directory import locked, open_run
+from posttrain.runs.directory import open_run
+from posttrain.runs.lock import locked
 from posttrain.runs.whole import written_whole
 
 RECIPE = {
@@ -99,6 +100,14 @@ def test_fresh_empties_a_run_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="not a run directory"):
             opened(tmp_path, text(), fresh=fresh)
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "rows.jsonl"}
+
+
+def test_a_first_start_that_was_killed_is_started_anew(tmp_path: Path) -> None:
+    for left in ("inputs.json.partial", "inputs.json", "recipe.yaml.partial"):
+        (tmp_path / left).write_text("{")
+        assert opened(tmp_path, text()) == "new"
+        for path in ("recipe.yaml", "inputs.json"):
+            (tmp_path / path).unlink()
 
 
 def test_fresh_keeps_the_lock_that_this_process_holds(tmp_path: Path) -> None:

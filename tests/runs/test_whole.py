@@ -44,8 +44,9 @@ def flip(path: Path) -> None:
         (lambda place: (place / "model.safetensors").write_bytes(b"cut"), "3 bytes of 4,096"),
         (lambda place: (place / "global_step4/rank.pt").unlink(), "rank.pt is missing"),
         (lambda place: (place / "optimizer.bin").write_bytes(b"x"), "optimizer.bin is not in"),
-        (lambda place: (place / "manifest.json").write_text("{"), "no manifest.json that can be read"),
-        (lambda place: (place / "manifest.json").unlink(), "no manifest.json that can be read"),
+        (lambda place: (place / "manifest.json").write_text("{"), "no manifest.json as it was written"),
+        (lambda place: flip(place / "manifest.json"), "no manifest.json as it was written"),
+        (lambda place: (place / "manifest.json").unlink(), "no manifest.json as it was written"),
     ],
 )
 def test_any_change_is_noticed(place: Path, harm, said: str) -> None:

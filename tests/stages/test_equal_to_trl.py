@@ -131,11 +131,20 @@ def test_what_is_overridden_still_has_the_signature_we_wrote_against() -> None:
     """A new TRL that changes one of these must be looked at before it is let in."""
     import inspect
 
-    from trl import DPOTrainer, GRPOTrainer, KTOTrainer
+    from transformers import Trainer
+    from trl import DPOTrainer, GRPOTrainer, KTOTrainer, SFTTrainer
 
     def parameters(method: Any) -> list[str]:
         return list(inspect.signature(method).parameters)
 
+    for trainer in (SFTTrainer, DPOTrainer, KTOTrainer, GRPOTrainer):
+        assert parameters(trainer.training_step) == ["self", "model", "inputs", "num_items_in_batch"]
+        assert parameters(trainer._get_grad_norm) == ["self", "model", "grad_norm"]
+        assert parameters(trainer._save_checkpoint) == ["self", "model", "trial"]
+        assert parameters(trainer.log)[:2] == ["self", "logs"]
+    loop = inspect.getsource(Trainer._run_epoch)
+    assert loop.index("self._tr_loss += tr_loss_step") < loop.index("self._get_grad_norm(")
+    assert loop.index("self._get_grad_norm(") < loop.index("self.optimizer.step()")
     for trainer in (DPOTrainer, KTOTrainer):
         assert parameters(trainer._precompute_ref_logps) == ["self", "dataset", "name", "batch_size"]
         assert parameters(trainer.compute_ref_log_probs) == ["self", "model", "inputs"]

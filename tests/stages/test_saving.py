@@ -56,6 +56,7 @@ def test_what_is_resumed_is_exact(make_job, tmp_path: Path, stage: str, override
     resumed.train(resume_from_checkpoint=str(checkpoints.place_of(run, 2)))
     assert logged(resumed) == logged(whole)
     assert len(logged(whole)) == 2
+    assert all(row["grad_norm"] > 0 for row in logged(whole))
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert ours.equal(theirs)
 

@@ -11,9 +11,7 @@ import contextlib
 import json
 import os
 import queue
-import selectors
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +19,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
+
+from posttrain.graders.process import Gone, LineProcess
 
 Verdict = Literal["equal", "different", "unreadable", "timed out"]
 
@@ -35,61 +35,8 @@ class MathError(Exception):
     """The comparison could not be made, for a reason that is not the answer's."""
 
 
-class Worker:
-    """One process, used by one thread at a time; what it forked does the work, and is forked again when it dies."""
-
-    def __init__(self) -> None:
-        self._received = b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(SCRIPT), json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # A group of its own: `kill` ends the forked process too, and a Ctrl-C is for the run, which still has
-            # completions to grade.
-            start_new_session=True,
-        )
-
-    def send(self, request: dict[str, Any]) -> None:
-        """Send a request; raises MathError if the process is gone."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise MathError(self._gone()) from None
-
-    def receive(self, deadline: float) -> dict[str, Any]:
-        """Return the next message; raises TimeoutError at `deadline` (time.monotonic), MathError at the end."""
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._received:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise TimeoutError
-                data = os.read(self._process.stdout.fileno(), 65536)
-                if not data:
-                    raise MathError(self._gone())
-                self._received += data
-        line, _, self._received = self._received.partition(b"\n")
-        return json.loads(line)
-
-    def kill(self) -> None:
-        """End the process and what it forked, whatever they are doing."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
-    def _gone(self) -> str:
-        return f"the process that compares answers ended with status {self._process.wait()}"
-
-
 # One slot a worker; an empty one is filled when it is taken. Last in, first out takes the running ones first.
-_slots: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+_slots: queue.LifoQueue[LineProcess | None] = queue.LifoQueue()
 # Held while a thread waits for a slot, so that one which has just given its slot back cannot be before it again.
 _turn = threading.Lock()
 
@@ -122,11 +69,13 @@ def compare(gold: str, answer: str | None, seconds: float) -> Verdict:
 
 def _asked(request: dict[str, Any], seconds: float) -> Verdict:
     with _worker() as worker:
-        worker.send(request)
         try:
+            worker.send(request)
             reply = worker.receive(time.monotonic() + WALL_FACTOR * seconds + 5)
             if "ended" in reply:
                 worker.receive(time.monotonic() + START_SECONDS)  # the next process is ready
+        except Gone as error:
+            raise MathError(f"the process that compares answers {error}") from None
         except TimeoutError:
             raise MathError(f"no verdict in {WALL_FACTOR * seconds + 5:g} seconds") from None
     if "verdict" in reply:
@@ -137,14 +86,14 @@ def _asked(request: dict[str, Any], seconds: float) -> Verdict:
 
 
 @contextlib.contextmanager
-def _worker() -> Iterator[Worker]:
+def _worker() -> Iterator[LineProcess]:
     """Lend a worker that is ready; one that failed is killed."""
     slots = _slots
     with _turn:
         worker = slots.get()
     try:
         if worker is None:
-            worker = Worker()
+            worker = LineProcess([sys.executable, "-I", str(SCRIPT), json.dumps(sys.path)])
             _await_start(worker)
         yield worker
     except BaseException:
@@ -156,9 +105,11 @@ def _worker() -> Iterator[Worker]:
         slots.put(worker)
 
 
-def _await_start(worker: Worker) -> None:
+def _await_start(worker: LineProcess) -> None:
     try:
         worker.receive(time.monotonic() + START_SECONDS)
+    except Gone as error:
+        raise MathError(f"the process that compares answers {error}") from None
     except TimeoutError:
         raise MathError(f"the process that compares answers did not start in {START_SECONDS:g} seconds") from None
 

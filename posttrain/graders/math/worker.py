@@ -18,7 +18,9 @@ from typing import Any
 
 MEMORY_BYTES = 2 << 30
 REQUESTS_PER_PROCESS = 5000
-"""A process is replaced after so many requests: sympy's caches grow without end."""
+GROWN_BYTES = 512 << 20
+"""A process is replaced after so many requests, or when it takes so much more than at first: sympy's caches grow
+without end, and at the limit an answer would be called unreadable."""
 WORN_OUT = 75
 
 
@@ -51,6 +53,7 @@ def answer_requests(replies: int, ready: bool) -> None:
     """Answer requests until standard input ends, or exit when worn out."""
     if ready:
         _send(replies, {"ready": True})
+    began = _resident_bytes()
     for count, request in enumerate(_requests(), start=1):
         # Left at its default the signal ends the process wherever it is, in big-integer arithmetic too.
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
@@ -62,7 +65,7 @@ def answer_requests(replies: int, ready: bool) -> None:
             reply = {"error": f"{type(error).__name__}: {error}"[:200]}
         signal.setitimer(signal.ITIMER_PROF, 0)
         _send(replies, reply)
-        if count == REQUESTS_PER_PROCESS:
+        if count == REQUESTS_PER_PROCESS or _resident_bytes() > began + GROWN_BYTES:
             os._exit(WORN_OUT)
 
 
@@ -77,6 +80,14 @@ def verdict(gold: str, answer: str | None) -> str:
     except Unreadable:
         equal = fallback.equal(gold, answer) if answer else fallback.readable(gold) or None
     return "unreadable" if equal is None else "equal" if equal else "different"
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
 
 
 def _requests() -> Iterator[Any]:

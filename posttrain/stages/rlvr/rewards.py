@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
@@ -12,10 +12,12 @@ from posttrain.engines.sampling import Completion
 from posttrain.evals.kept import sample_row
 from posttrain.evals.summary import Graded, refuse_errors, summarize
 from posttrain.graders import Grade, grade_all, part_names
+from posttrain.graders.repetition import repeated_share
 from posttrain.model.tokenizer import stop_token_ids
 from posttrain.runs import directory
 from posttrain.stages.job import Job
 from posttrain.stages.rlvr.problems import rewards_differ
+from posttrain.stages.together import everyones
 
 _RECENT_STEPS = 10
 """Steps over which the share of completions without a verdict is counted."""
@@ -44,7 +46,7 @@ def reward_of(job: Job) -> Callable[..., list[float | None]]:
 def keeper(job: Job) -> Callable[[int, Sequence[Graded], Callable[[str, float], None]], None]:
     """Return a function that keeps a step's groups in samples/ and logs their figures.
 
-    It raises UserError when too many completions of the last steps have no verdict.
+    It raises UserError, in all ranks at once, when too many completions of the last steps have no verdict.
     """
     recent: deque[tuple[int, int]] = deque(maxlen=_RECENT_STEPS)
     sizes = [k for k in job.recipe.eval.k if k <= job.arguments.num_generations]
@@ -52,18 +54,37 @@ def keeper(job: Job) -> Callable[[int, Sequence[Graded], Callable[[str, float], 
     def keep(step: int, groups: Sequence[Graded], log_metric: Callable[[str, float], None]) -> None:
         grades = [grade for group in groups for grade in group.grades]
         failed = [grade.error for grade in grades if grade.error]
-        recent.append((len(failed), len(grades)))
-        if failed:
-            errors, drawn = (sum(counts) for counts in zip(*recent, strict=True))
-            refuse_errors(errors, drawn, job.recipe.rollout.max_grader_errors, failed[-1])
         _append_samples(job, step, groups)
+        everyone = everyones([(len(failed), len(grades), failed[-1] if failed else "")])
+        recent.append((sum(errors for errors, _, _ in everyone), sum(drawn for _, drawn, _ in everyone)))
+        if said := next((last for _, _, last in everyone if last), ""):
+            errors, drawn = (sum(counts) for counts in zip(*recent, strict=True))
+            refuse_errors(errors, drawn, job.recipe.rollout.max_grader_errors, said)
         if len(failed) < len(grades):
             for name, found in summarize(groups, sizes, parts=part_names(job.graders)).figures.items():
                 if name != "reward":  # TRL logs that
                     log_metric(name, found.mean)
         log_metric("grader_errors", float(len(failed)))
+        log_metric("grader_error_share", len(failed) / len(grades))
+        log_metric("completions/identical", identical(groups))
+        log_metric("completions/repetition", repetition(groups))
 
     return keep
+
+
+def identical(groups: Sequence[Graded]) -> float:
+    """Return the share of completions that are word for word one of another problem's. Those of one problem may well
+    agree."""
+    texts = [Counter(completion.text.strip() for completion in group.completions) for group in groups]
+    everywhere = Counter(text for found in texts for text in found)
+    shared = sum(count for found in texts for text, count in found.items() if everywhere[text] > 1)
+    return shared / sum(found.total() for found in texts)
+
+
+def repetition(groups: Sequence[Graded]) -> float:
+    """Return the share of a completion's word 4-grams that it has said before, in the mean over completions."""
+    texts = [completion.text for group in groups for completion in group.completions]
+    return sum(repeated_share(text.lower().split(), 4) for text in texts) / len(texts)
 
 
 def _groups(job: Job, completion_ids: Sequence[list[int]], index: Sequence[int], stops: set[int]) -> list[Graded]:

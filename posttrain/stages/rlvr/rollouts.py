@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from posttrain.engines.sampling import Engine, Sampling, training_sampling
@@ -12,10 +13,10 @@ from posttrain.evals.held_out import in_order, prompts_of, sample_and_grade
 from posttrain.evals.summary import Graded
 from posttrain.stages.arguments import train_settings
 from posttrain.stages.job import Job
-from posttrain.stages.look import everyones
 from posttrain.stages.rlvr.fill import Ask, Filled, fill
 from posttrain.stages.rlvr.problems import Look, Problems, append_looks, look_at, read_looks, write_looks
 from posttrain.stages.sampler import sampler
+from posttrain.stages.together import everyones, until_stopped
 
 
 @dataclass(frozen=True)
@@ -50,23 +51,28 @@ class Rollouts:
 
             def draw(asked: Mapping[int, Ask]) -> dict[int, Look]:
                 mine = [asked[place] for place in sorted(asked) if place in here]
-                found = self._graded(sample, [ask.index for ask in mine], step) if mine else []
+                found = until_stopped(partial(self._graded, sample, [ask.index for ask in mine], step))
                 groups.update(zip((ask.index for ask in mine), found, strict=True))
                 masked = job.arguments.mask_truncated_completions
                 looks = [
                     look_at(step, ask.index, group, queue=ask.queue, mask_truncated=masked)
                     for ask, group in zip(mine, found, strict=True)
                 ]
-                return dict(zip(sorted(asked), everyones(trainer, looks), strict=True))
+                return dict(zip(sorted(asked), everyones(looks), strict=True))
 
             refills = rollout.max_refills if rollout.dynamic_sampling else 0
-            filled = fill(problems, step, everyones(trainer, list(indices)), draw, refills=refills)
+            filled = fill(problems, step, everyones(list(indices)), draw, refills=refills)
         for look in filled.looks:
             problems.add(look)
         if trainer.is_world_process_zero():
             append_looks(job.run, filled.looks)
         self._batch = [(look, groups[look.index]) for look in (filled.final[place] for place in here)]
         return Drawn(filled, list(groups.values()), self._batch, problems.resting(step + 1))
+
+    @property
+    def indices(self) -> list[int]:
+        """The problems of this rank's batch that was drawn last."""
+        return [look.index for look, _ in self._batch]
 
     def hand_out(self, prompts: Any, trainer: Any) -> dict[str, list[Any]]:
         """TRL's `rollout_func`: the tokens of each row of the batch that was drawn last, their log-probabilities, and
@@ -86,6 +92,8 @@ class Rollouts:
 
     def _graded(self, sample: Engine, indices: Sequence[int], step: int) -> list[Graded]:
         job = self._job
+        if not indices:
+            return []
         problems = [job.train_problems[index] for index in indices]
         prompts = prompts_of(problems, job.train_dataset.select(indices)["prompt_ids"])
         return in_order(sample_and_grade(sample, problems, prompts, job.graders, self._sampling(step)))

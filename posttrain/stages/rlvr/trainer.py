@@ -12,6 +12,7 @@ from posttrain.stages.drawing import engine_line, why_trl
 from posttrain.stages.flat import train_flat
 from posttrain.stages.job import Job
 from posttrain.stages.look import looking
+from posttrain.stages.nonfinite import guarding
 from posttrain.stages.rlvr.mismatch import ANOTHER_MODEL, log_difference, with_sampler_as_old
 from posttrain.stages.rlvr.rewards import keeper, reward_of
 from posttrain.stages.rlvr.rollouts import Drawn, Rollouts
@@ -49,7 +50,7 @@ def make_trainer(job: Job) -> Any:
     rollouts, keep = Rollouts(job), keeper(job)
     furthest = ANOTHER_MODEL if job.policy else None  # an engine with weights of its own may have the wrong ones
 
-    class Trainer(saving(job), looking(job), GRPOTrainer):  # type: ignore[misc]  # a mixin made for this job
+    class Trainer(guarding(job), saving(job), looking(job), GRPOTrainer):  # type: ignore[misc]  # mixins made for this job
         """GRPOTrainer whose held-out look is pass@1 and pass@k by the recipe's graders, not a loss; whose completions
         are drawn and graded before it asks for them; and that runs the model on the rows alone that move it."""
 
@@ -68,6 +69,10 @@ def make_trainer(job: Job) -> Any:
             if "old_per_token_logps" in batch:
                 log_difference(self, batch, batch["old_per_token_logps"], limit=furthest)
             return with_sampler_as_old(self, batch)
+
+        def places_of(self, inputs):
+            indices = [row["index"] for row in inputs] if by_trl else rollouts.indices
+            return [job.train_problems[index].place for index in indices]
 
         def _get_per_token_logps_and_entropies(self, *args, **kwargs):
             found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
