@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from posttrain import __version__, stopping
-from posttrain.cli import advice, cleaning, data, evals, feedback, launch, memory, recipes, shaping, stages
+from posttrain.cli import advice, cleaning, data, evals, feedback, launch, memory, recipes, reports, shaping, stages
 from posttrain.errors import EXIT_CRASH, Stopped, UserError
 from posttrain.plain_output import print_plainly
 
@@ -39,6 +39,7 @@ app.command("check")(stages.check)
 app.command("memory")(memory.memory)
 app.command("grade")(evals.grade)
 app.command("runs")(stages.runs)
+app.command("report")(reports.report)
 
 data_app = typer.Typer(help="Look at rows, and shape them.", no_args_is_help=True, rich_markup_mode=None)
 data_app.command("formats")(data.formats)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -12,6 +11,7 @@ from typing import Any
 
 from posttrain.inspection.opened import Opened
 from posttrain.inspection.row import Piece, Shown
+from posttrain.pages.write import render, write_whole
 from posttrain.visible import visible
 
 _TRAINED, _CUT, _SPECIAL = 1, 2, 4  # bits of a span's kind, as rows.html.j2 reads them
@@ -22,12 +22,10 @@ def write_page(path: Path, opened: Opened, rows: Iterable[Shown], how: str, *, t
 
     The rows are JSON inside the page, in which nothing can close the script or be read as HTML.
     """
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("posttrain.inspection", "."), autoescape=True)
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     found = [_row(row, token_ids) for row in rows]
-    text = environment.get_template("rows.html.j2").render(
+    text = render(
+        "posttrain.inspection",
+        "rows.html.j2",
         name=visible(opened.name),
         stage=opened.stage,
         part=opened.part,
@@ -37,9 +35,7 @@ def write_page(path: Path, opened: Opened, rows: Iterable[Shown], how: str, *, t
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         rows=found,
     )
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    write_whole(path, text)
 
 
 def _row(row: Shown, token_ids: bool) -> dict[str, Any]:

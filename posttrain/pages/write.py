@@ -1,0 +1,30 @@
+"""A page is one HTML file with its style, its scripts and its data inside."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """Return the page that `template`, a file of `package`, makes of `values`.
+
+    Every value is escaped. What goes through ``tojson`` is data in which nothing can close a script or be read as HTML.
+    In the template ``asset(package, name)`` is a file of ours as it is: a style or a script.
+    """
+    from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup
+
+    environment = Environment(loader=PackageLoader(package, "."), autoescape=True)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.globals["asset"] = lambda package, name: Markup((files(package) / name).read_text(encoding="utf-8"))
+    return environment.get_template(template).render(**values)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,1 @@
+"""What run directories hold, as a page, as Markdown and as pictures. Reads directories alone."""
