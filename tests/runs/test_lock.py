@@ -52,7 +52,7 @@ def test_a_forked_child_that_lives_on_does_not_keep_the_lock(tmp_path: Path) -> 
     """As data workers and sandboxes are: they have a copy of every open file."""
     process = holder(
         tmp_path,
-        more="child = os.fork()\n    if child == 0: time.sleep(60); os._exit(0)\n    print(child, file=sys.stderr)",
+        more="if os.fork() == 0: print('holds', flush=True); time.sleep(60); os._exit(0)\n    time.sleep(60)",
     )
     kill(process)
     with locked(tmp_path):
