@@ -12,7 +12,7 @@ from posttrain.data.records import Problem
 from posttrain.endpoint import Endpoint, parse_endpoint
 from posttrain.engines.sampling import Engine, Prompt, Sampling
 from posttrain.importing import import_all
-from posttrain.model.resolve import Parent, check_whole, resolve
+from posttrain.model.resolve import Parent, check_whole, resolve, resolve_model
 from posttrain.recipe.load import LoadedRecipe
 from posttrain.recipe.schema import Model, Recipe
 
@@ -54,9 +54,7 @@ def candidate(name: str, loaded: LoadedRecipe) -> Candidate:
     settings = loaded.recipe.model
     if name == "base":
         where = loaded.place("model.path")
-        own = parse_endpoint(settings.path) or resolve(
-            settings.path, revision=settings.revision, trust_remote_code=settings.trust_remote_code, where=where
-        )
+        own = parse_endpoint(settings.path) or resolve_model(settings, where)
         return Candidate(name, own)
     return Candidate(name, parse_endpoint(name) or resolve(name, where="--model"))
 

@@ -12,7 +12,7 @@ from posttrain.data.records import Record
 from posttrain.endpoint import parse_endpoint
 from posttrain.errors import UserError
 from posttrain.inspection.stage import stage_of
-from posttrain.model.resolve import Parent, resolve
+from posttrain.model.resolve import Parent, resolve_model
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Data, Model, Recipe, Source
 from posttrain.stages.arguments import token_settings
@@ -170,9 +170,7 @@ def _parent(settings: Model, where: str) -> Parent:
     if (folder / "tokenizer_config.json").exists() and not (folder / "config.json").exists():
         return Parent(settings.path, "directory", str(folder), digest="", base_model=settings.path)
     try:
-        return resolve(
-            settings.path, revision=settings.revision, trust_remote_code=settings.trust_remote_code, where=where
-        )
+        return resolve_model(settings, where)
     except UserError as error:
         raise UserError(error.message, where=error.where, fix=f"{error.fix}; {fix}" if error.fix else fix) from error
 

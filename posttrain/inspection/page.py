@@ -11,7 +11,8 @@ from typing import Any
 
 from posttrain.inspection.opened import Opened
 from posttrain.inspection.row import Piece, Shown
-from posttrain.pages.write import render, write_whole
+from posttrain.pages.write import render
+from posttrain.runs.whole import write_text
 from posttrain.visible import visible
 
 _TRAINED, _CUT, _SPECIAL = 1, 2, 4  # bits of a span's kind, as rows.html.j2 reads them
@@ -35,7 +36,7 @@ def write_page(path: Path, opened: Opened, rows: Iterable[Shown], how: str, *, t
         written=datetime.now().strftime("%Y-%m-%d %H:%M"),
         rows=found,
     )
-    write_whole(path, text)
+    write_text(path, text)
 
 
 def _row(row: Shown, token_ids: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import platform
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import posttrain
 from posttrain.errors import UserError, brief, listed
 from posttrain.launch.plan import LOGS
+from posttrain.runs.directory import flat
 
 SEEN_SECONDS = 30
 """How long a shared file system may take to show one machine what another wrote."""
@@ -29,7 +30,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "trl", "peft", "accelerate"
 def about(recipe: Mapping[str, Any], *, rows: str, model: str) -> dict[str, str]:
     """Return what ranks must have in common: the resolved recipe, the digests of rows and model, the program."""
     return {
-        **dict(_leaves(recipe, "")),
+        **{key: brief(value) for key, value in flat(recipe)},
         "the rows": rows[:_DIGITS],
         "the model": model[:_DIGITS],
         "posttrain": f"{posttrain.__version__} with code {_code_digest()[:_DIGITS]}",
@@ -95,15 +96,6 @@ def _from_all(value: Any) -> list[tuple[str, Any]]:
     told: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(told, (f"rank {dist.get_rank()} ({socket.gethostname()})", value))
     return told
-
-
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Yield (dotted key, value as text) for each leaf of a recipe."""
-    if isinstance(value, Mapping) and value:
-        for name, part in value.items():
-            yield from _leaves(part, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, brief(value)
 
 
 def _code_digest() -> str:

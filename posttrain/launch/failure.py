@@ -41,7 +41,7 @@ def failure_document(rank: int, error: BaseException) -> dict[str, Any]:
         "out_of_memory": isinstance(error, OutOfMemory),
         "message": masked(getattr(error, "message", str(error))),
         "where": getattr(error, "where", None),
-        "fix": getattr(error, "fix", None),
+        "fix": masked(getattr(error, "fix", None) or "") or None,
         "traceback": None if isinstance(error, RankFailed) else masked("".join(traceback.format_exception(error))),
     }
 

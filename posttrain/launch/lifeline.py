@@ -87,7 +87,7 @@ class Lifeline:
             while waiting.get_map():
                 for key, _ in waiting.select():
                     waiting.unregister(key.fileobj)
-                    document = _last_words(key.fileobj, key.data)  # type: ignore[arg-type]
+                    document = _last_words(key.fileobj, key.data)  # type: ignore[arg-type]  # sockets alone are registered
                     if document["code"] and self._cause is None:
                         self._lose(document)
 

@@ -126,7 +126,7 @@ def from_first_rank(work: Callable[[], Result]) -> Result:
     result, refusal = outcome[0]
     if refusal is not None:
         raise refusal
-    return result  # type: ignore[return-value]
+    return result  # type: ignore[return-value]  # None goes with a refusal
 
 
 def _meet(rank: int, world_size: int) -> Any:

@@ -15,6 +15,7 @@ from posttrain.memory.shortage import smaller_batch
 from posttrain.recipe.load import dump_recipe
 from posttrain.recipe.schema import Recipe
 from posttrain.runs import checkpoints, directory
+from posttrain.runs.whole import write_text
 from posttrain.stages.arguments import check_batches
 
 
@@ -59,4 +60,4 @@ def _write(recipe: Recipe, run: Path) -> None:
     notes = "".join(
         f"# --set {' --set '.join(change['set'])}: {change['why']}\n" for change in directory.smaller_batches(run)
     )
-    (run / directory.RECIPE).write_text(notes + dump_recipe(recipe), encoding="utf-8")
+    write_text(run / directory.RECIPE, notes + dump_recipe(recipe))

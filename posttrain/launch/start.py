@@ -20,7 +20,7 @@ from posttrain.launch.ranks import from_first_rank, joined_ranks
 from posttrain.launch.smaller import run_smaller_and_smaller
 from posttrain.launch.supervise import run_plan
 from posttrain.launch.worker import end_rank, say_why
-from posttrain.model.resolve import Parent, check_whole, resolve
+from posttrain.model.resolve import Parent, check_whole, resolve_model
 from posttrain.plain_output import bare, plain_result_stream
 from posttrain.recipe.check import check_groups, check_problems
 from posttrain.recipe.explain import value_at
@@ -141,12 +141,7 @@ def parent_from_pipe(stage: str) -> str:
 def _train(loaded: LoadedRecipe, run: Path, plan: Plan, fresh: bool, from_step: int | None) -> None:
     """Bring the run to its end, from wherever it is. Under torchrun or SLURM every rank is here."""
     recipe = loaded.recipe
-    parent = resolve(
-        recipe.model.path,
-        revision=recipe.model.revision,
-        trust_remote_code=recipe.model.trust_remote_code,
-        where=loaded.place("model.path"),
-    )
+    parent = resolve_model(recipe.model, loaded.place("model.path"))
     _refuse_inside(run, loaded, parent)
     if plan.is_main:
         check_whole(parent, loaded.place("model.path"))

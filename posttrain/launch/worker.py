@@ -20,7 +20,7 @@ from posttrain.launch.agreement import about, agree
 from posttrain.launch.failure import exit_code_of, write_failure
 from posttrain.launch.plan import PARENT_PID
 from posttrain.launch.ranks import joined_ranks
-from posttrain.model.resolve import resolve
+from posttrain.model.resolve import resolve_model
 from posttrain.plain_output import print_plainly
 from posttrain.recipe.load import load_recipe
 from posttrain.runs import directory
@@ -81,7 +81,7 @@ def _run_stage(run: Path) -> None:
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed)
     if "RANK" in os.environ:
-        parent = resolve(recipe.model.path, revision=recipe.model.revision)
+        parent = resolve_model(recipe.model)
         agree(about(recipe.model_dump(mode="json"), rows=rows.digest, model=parent.digest))
     from posttrain.stages.train import run_stage
 

@@ -30,7 +30,7 @@ def attempt(run: Path) -> dict[str, Any]:
 
     from posttrain.data.load import load_data
     from posttrain.data.packing import row_lengths
-    from posttrain.model.resolve import resolve
+    from posttrain.model.resolve import resolve_model
     from posttrain.recipe.load import load_recipe
     from posttrain.recipe.schema import Eval
     from posttrain.stages.terminal import quiet
@@ -43,9 +43,7 @@ def attempt(run: Path) -> dict[str, Any]:
     recipe = recipe.model_copy(update={"eval": Eval()})
     rows = load_data(recipe.data, recipe.stage, seed=recipe.seed, parts=("train",))
     before = anonymous_memory(os.getpid())
-    parent = resolve(
-        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code
-    )
+    parent = resolve_model(recipe.model)
     job = prepare(recipe, run, parent, dataclasses.replace(rows, dev=[], problems=[]))
     settings: Any = job.arguments
     if not recipe.data.streaming and not getattr(settings, "packing", False):

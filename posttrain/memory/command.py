@@ -12,7 +12,7 @@ from posttrain.memory.forecast import document, fits, forecast, longest_in, long
 from posttrain.memory.largest import SHARE, Tried, search, try_rows
 from posttrain.memory.report import advice, gigabytes, table
 from posttrain.memory.work import ranks_of
-from posttrain.model.resolve import resolve
+from posttrain.model.resolve import resolve_model
 from posttrain.recipe.load import load_recipe
 from posttrain.stages.terminal import say
 
@@ -71,12 +71,7 @@ def find(path: Path, overrides: Sequence[str], model: str | None) -> Told:
     if ranks_of(recipe)[0] > 1 or launch.zero:
         fix = "--set launch.processes=1 --set launch.zero=0 --set 'launch.offload=[]' tries one process"
         raise UserError("micro-batches are tried in one process, without ZeRO", where="--find-batch", fix=fix)
-    resolve(
-        recipe.model.path,
-        revision=recipe.model.revision,
-        trust_remote_code=recipe.model.trust_remote_code,
-        where=loaded.place("model.path"),
-    )
+    resolve_model(recipe.model, loaded.place("model.path"))
     check_batches(recipe, 1)
     settings = train_settings(recipe)
     a_step = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from posttrain.errors import UserError
 from posttrain.memory.work import Longest, ranks_of, work_of
-from posttrain.model.resolve import Parent, resolve
+from posttrain.model.resolve import Parent, resolve_model
 from posttrain.recipe.overrides import parse_override, with_value
 from posttrain.recipe.schema import Recipe
 
@@ -112,9 +112,7 @@ def parent_of(recipe: Recipe, where: str) -> Parent:
     weights = [file for file in folder.glob("*") if file.suffix in (".safetensors", ".gguf")] if folder.is_dir() else []
     if (folder / "config.json").exists() and not weights:
         return Parent(recipe.model.path, "directory", str(folder), digest="", base_model=recipe.model.path)
-    return resolve(
-        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code, where=where
-    )
+    return resolve_model(recipe.model, where)
 
 
 def document(found: Forecast, device: Device) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from posttrain.errors import UserError, did_you_mean
 from posttrain.model import hub
 from posttrain.model.code import check_code, code_digest
 from posttrain.model.digest import digest_of
+from posttrain.recipe.schema import Model
 from posttrain.runs import directory
 from posttrain.runs.checkpoints import is_named
 from posttrain.runs.listing import read_recipe
@@ -85,6 +86,11 @@ def resolve(
     if _means_a_path(name, path):
         raise UserError(f"{name} is not there.{_nearest(path)}", where=where)
     return _hub(name, revision, trust_remote_code, where)
+
+
+def resolve_model(settings: Model, where: str | None = None) -> Parent:
+    """Return the model of a recipe's `model:` section; raises what `resolve` raises."""
+    return resolve(settings.path, revision=settings.revision, trust_remote_code=settings.trust_remote_code, where=where)
 
 
 def _builtin(name: str, where: str | None) -> Parent:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 
@@ -21,10 +19,3 @@ def render(package: str, template: str, **values: Any) -> str:
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.globals["asset"] = lambda package, name: Markup((files(package) / name).read_text(encoding="utf-8"))
     return environment.get_template(template).render(**values)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

@@ -90,19 +90,14 @@ def _collected(errors: list[UserError]) -> Iterator[None]:
 
 def _check_model(draft: Draft, place: Callable[[str], str]) -> list[str]:
     from posttrain.endpoint import parse_endpoint
-    from posttrain.model.resolve import resolve
+    from posttrain.model.resolve import resolve_model
 
     settings = draft.sections.get("model")
     if settings is None:
         return []
     if draft.sections.get("stage") == "eval" and (endpoint := parse_endpoint(settings.path)):
         return [f"model: {endpoint} (endpoint)"]
-    parent = resolve(
-        settings.path,
-        revision=settings.revision,
-        trust_remote_code=settings.trust_remote_code,
-        where=place("model.path"),
-    )
+    parent = resolve_model(settings, place("model.path"))
     return [f"model: {settings.path} ({parent.kind})"]
 
 

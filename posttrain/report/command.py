@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posttrain.errors import UserError
-from posttrain.pages.write import write_whole
 from posttrain.report.collect import MOST_SAMPLES, collect
 from posttrain.report.page import page
+from posttrain.runs.whole import write_text
 
 PAGE = "report.html"
 _OURS = ("posttrain report",)
@@ -40,13 +40,13 @@ def write_report(
         check_matplotlib()
     document = collect(places, most_samples=most_samples)
     text = page(document)
-    write_whole(target, text)
+    write_text(target, text)
     print(f"{target}: {len(text.encode()) / 1e6:.1f} MB, {document['samples']['kept']:,} samples", file=sys.stderr)
     written = [target]
     if markdown is not None:
         from posttrain.report.markdown import as_markdown
 
-        write_whole(markdown, as_markdown(document))
+        write_text(markdown, as_markdown(document))
         written.append(markdown)
     if png is not None:
         from posttrain.report.plots import write_plots

@@ -8,8 +8,8 @@ from typing import Any
 from posttrain.pages.write import render
 
 
-def page(document: Mapping[str, Any], *, live: bool = False) -> str:
-    """Return the page of a report's document; with `live` it may ask the server that it came from for a newer one."""
+def page(document: Mapping[str, Any]) -> str:
+    """Return the page of a report's document."""
     return render(
         "posttrain.report",
         "report.html.j2",
@@ -17,7 +17,6 @@ def page(document: Mapping[str, Any], *, live: bool = False) -> str:
         written=document["written"][:16].replace("T", " "),
         version=document["version"],
         data=document,
-        live=live,
     )
 
 

@@ -193,8 +193,8 @@ def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, An
         return
     differing = []
     if before["recipe"] != inputs["recipe"]:
-        was = dict(_flat(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))))
-        now = dict(_flat(recipe))
+        was = dict(flat(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))))
+        now = dict(flat(recipe))
         for key in sorted(was.keys() | now.keys()):
             placed = key.startswith((*_PLACE_KEYS, "data.")) or key.removeprefix("model.") in _FILE_KEYS
             placed = placed or key.removeprefix("rollout.") in _LIMIT_KEYS
@@ -214,11 +214,11 @@ def _refuse_other_inputs(run: Path, recipe: dict[str, Any], inputs: dict[str, An
     )
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted key, value) for each leaf of a recipe."""
     if isinstance(value, dict) and value:
         for name, part in value.items():
-            yield from _flat(part, f"{key}.{name}" if key else str(name))
+            yield from flat(part, f"{key}.{name}" if key else str(name))
     else:
         yield key, value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +35,16 @@ class History:
 
     train: list[Row] = field(default_factory=list)
     dev: list[Row] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    """Mean training reward of each window from the start that has one: a run may log a hundred thousand steps."""
 
     def add(self, row: Row) -> None:
-        (self.dev if row["split"] == "dev" else self.train).append(row)
+        if row["split"] == "dev":
+            self.dev.append(row)
+            return
+        self.train.append(row)
+        if len(self.train) % WINDOW == 0 and (reward := mean(self.train[-WINDOW:], "reward")) is not None:
+            self.rewards.append(reward)
 
 
 Figure = Callable[[History], float | None]
@@ -79,9 +87,8 @@ def doubled(name: str) -> Figure:
 def fallen_reward(history: History) -> float | None:
     """Return the reward over the last steps in terms of that of the best window before; infinity where none was
     above 0."""
-    starts = range(0, len(history.train) - WINDOW, WINDOW)
-    windows = [mean(history.train[start : start + WINDOW], "reward") for start in starts]
-    best, is_now = max((reward for reward in windows if reward is not None), default=None), now(history, "reward")
+    before = history.rewards if len(history.train) % WINDOW else history.rewards[:-1]  # without the one that is now
+    best, is_now = max(before, default=None), now(history, "reward")
     if best is None or is_now is None:
         return None
     return is_now / best if best > 0 else math.inf
@@ -125,8 +132,9 @@ def falling_chosen(history: History) -> float | None:
     It is beta (log p - log p of the reference) of the chosen answers (arXiv 2305.18290, section 4), so that answers of
     other lengths do not pass for a fall, as in logps/chosen.
     """
-    rows = [row for row in history.train if isinstance(row.get("rewards/chosen"), int | float)]
-    windows = [mean(rows[-n * WINDOW : len(rows) - (n - 1) * WINDOW], "rewards/chosen") for n in (3, 2, 1)]
+    has_it = (row for row in reversed(history.train) if isinstance(row.get("rewards/chosen"), int | float))
+    rows = list(islice(has_it, 3 * WINDOW))  # the last first
+    windows = [mean(rows[n * WINDOW : (n + 1) * WINDOW], "rewards/chosen") for n in (2, 1, 0)]
     if None in windows:
         return None
     before, between, last = windows

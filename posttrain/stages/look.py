@@ -14,7 +14,7 @@ from posttrain.graders import part_names
 from posttrain.runs import directory
 from posttrain.stages.job import Job
 from posttrain.stages.sampler import sampler
-from posttrain.stages.together import everyones, random_state_kept, until_stopped
+from posttrain.stages.together import everyones, until_stopped
 
 
 def looking(job: Job) -> type:
@@ -24,11 +24,7 @@ def looking(job: Job) -> type:
     """
 
     class Looking:
-        def evaluate(self: Any, *args, **kwargs):
-            with random_state_kept():  # a look that a stop cut off is taken again
-                return self._look(*args, **kwargs)
-
-        def _look(self: Any, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        def evaluate(self: Any, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
             found = take_look(self, job) if job.problems else {}
             if job.dev_dataset is not None:
                 for name, value in found.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from posttrain.runs import checkpoints, directory, whole
 from posttrain.runs.room import check_room, is_full, no_room
 from posttrain.stages.arguments import train_settings
 from posttrain.stages.job import Job
+from posttrain.stages.random_numbers import random_numbers_kept
 from posttrain.stages.reshard import fits_ranks, for_these_ranks, mend_groups
 from posttrain.stages.terminal import say
 from posttrain.stages.unfinished import read_unfinished, write_unfinished
@@ -69,7 +69,7 @@ def saving(job: Job) -> type:
 
         def evaluate(self: Any, *args, **kwargs):
             """Look without moving the random numbers of training."""
-            with _same_random_numbers():
+            with random_numbers_kept():  # a look that a stop cut off is taken again
                 return super().evaluate(*args, **kwargs)  # type: ignore[misc]  # the trainer's
 
         def _evaluate(self: Any, trial, ignore_keys_for_eval, skip_scheduler=False):
@@ -168,18 +168,6 @@ def _best(trainer: Any, job: Job, *new: Path) -> str | None:
     step = trainer.state.best_global_step
     place = checkpoints.place_of(job.run, step) if step else None
     return str(place) if place and (place in new or place.is_dir()) else None
-
-
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    import numpy as np
-    import torch
-
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
 
 
 def _seed(*numbers: int) -> int:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from posttrain import stopping
 from posttrain.errors import Stopped
 from posttrain.runs import checkpoints
+from posttrain.stages.random_numbers import random_states, set_random_states
 from posttrain.stages.terminal import say
 from posttrain.stages.together import agreed
+from posttrain.stages.unfinished import SUMS
 
 STEP_SECONDS = 60.0
 """A step that is not finished so long after a signal is dropped at its next micro-batch, and done again on resuming."""
@@ -87,7 +86,7 @@ class StopInTime(TrainerCallback):
         self._event = time.monotonic()
         self.step_seconds = max(self.step_seconds, self._event - self._began)
         stopping.reserve(self.step_seconds + self.save_seconds)
-        self._finished = {"random": _random_states()}
+        self._finished = {"random": random_states()}
         if self._asked(args) and state.global_step < state.max_steps:
             control.should_save = True
             control.should_evaluate = False
@@ -141,27 +140,14 @@ class StopInTime(TrainerCallback):
             trainer._metrics["train"].clear()
             trainer._metrics["train"].update(self._finished["metrics"])
             state.num_input_tokens_seen = self._finished["tokens"]
-        _set_random_states(self._finished["random"])
+        set_random_states(self._finished["random"])
         trainer._save_checkpoint(trainer.model, None)
 
 
-_SUMS = ("_total_train_tokens", "_globalstep_last_logged", "_step", "_buffered_inputs", "current_flos")
+_SUMS = (*SUMS, "_buffered_inputs", "current_flos")
 
 
 def _first_guess(model: Any) -> float:
     """Return the seconds that a checkpoint may take: weights, and twice as much for the states of those trained."""
     size = sum(p.numel() * p.element_size() * (3 if p.requires_grad else 1) for p in model.parameters())
     return size / _BYTES_A_SECOND
-
-
-def _random_states() -> dict[str, Any]:
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    return {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state(), "gpus": gpus}
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if states["gpus"] is not None:
-        torch.cuda.set_rng_state_all(states["gpus"])

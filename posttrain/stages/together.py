@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from posttrain import stopping
@@ -45,13 +44,3 @@ def agreed(args: Any, value: int) -> int:
     tensor = torch.tensor([value], device=args.device)
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
     return int(tensor.item())
-
-
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Put torch's random states back afterwards: transformers draws a seed for each data loader that it makes."""
-    import torch
-
-    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(gpus):
-        yield

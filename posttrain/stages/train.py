@@ -18,7 +18,7 @@ from posttrain.evals.held_out import prompts_of
 from posttrain.graders import build_all
 from posttrain.importing import import_all
 from posttrain.memory.shortage import Moment, explained
-from posttrain.model.resolve import Parent, resolve
+from posttrain.model.resolve import Parent, resolve_model
 from posttrain.recipe.load import load_recipe
 from posttrain.recipe.schema import Recipe
 from posttrain.runs import checkpoints, directory
@@ -51,9 +51,7 @@ def _train(run: Path, loaded: Loaded | None) -> Path:
     recipe = load_recipe(run / directory.RECIPE, stage=None).recipe
     import_all("peft", "datasets", f"trl.trainer.{_TRAINER[recipe.stage]}")
     quiet()
-    parent = resolve(
-        recipe.model.path, revision=recipe.model.revision, trust_remote_code=recipe.model.trust_remote_code
-    )
+    parent = resolve_model(recipe.model)
     loaded = loaded or load_data(recipe.data, recipe.stage, seed=recipe.seed)
     with explained(recipe, parent) as moment:
         job = prepare(recipe, run, parent, loaded, moment)

@@ -8,7 +8,8 @@ from typing import Any
 
 from posttrain.stages.reshard import fits_ranks
 
-_SUMS = ("_total_train_tokens", "_globalstep_last_logged", "_step")
+SUMS = ("_total_train_tokens", "_globalstep_last_logged", "_step")
+"""Attributes of TRL's trainers that count on over steps."""
 _REFERENCE = "reference.safetensors"
 
 
@@ -17,7 +18,7 @@ def write_unfinished(trainer: Any, checkpoint: Path) -> None:
     import torch
     from safetensors.torch import save_model
 
-    found = {name: getattr(trainer, name) for name in _SUMS if hasattr(trainer, name)}
+    found = {name: getattr(trainer, name) for name in SUMS if hasattr(trainer, name)}
     found["loss"] = trainer._tr_loss.detach().cpu()
     found["metrics"] = {name: list(values) for name, values in trainer._metrics["train"].items()}
     if _is_between_draws(trainer):
