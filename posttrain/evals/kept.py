@@ -58,7 +58,7 @@ def look_again(
             if any(row["error"] or row["graded_by"] != graded_by for row in drawn):
                 keep(index, grade_group(problem, _completions(drawn), graders))
             else:
-                found[index] = Graded(problem, _completions(drawn), [_grade(row) for row in drawn])
+                found[index] = as_graded(problem, drawn)
                 on_done(samples)
             if any(grade.error for grade in found[index].grades):
                 check_errors(list(found.values()), max_errors)
@@ -135,6 +135,11 @@ def _lines(row: Graded, graded_by: str) -> Iterator[str]:
 
 def _line(document: Mapping[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False) + "\n"
+
+
+def as_graded(problem: Problem, rows: Sequence[Mapping[str, Any]]) -> Graded:
+    """Return what `rows` of a problem in samples/ were written from."""
+    return Graded(problem, _completions(rows), [_grade(row) for row in rows])
 
 
 def _completions(rows: Sequence[Mapping[str, Any]]) -> list[Completion]:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.data.records import Problem
-from posttrain.engines.sampling import Completion
-from posttrain.evals.kept import read_back
+from posttrain.evals.kept import as_graded, read_back
 from posttrain.evals.statistics import paired, paired_interval
-from posttrain.evals.summary import Graded, Look, summarize
-from posttrain.graders.grade import Grade, Part
+from posttrain.evals.summary import Look, summarize
 from posttrain.report.samples import Source
 from posttrain.runs import directory
 
@@ -151,28 +149,12 @@ def _looked_at(line: Line) -> Looked:
     for key, rows in kept.items():
         drawn = [rows[number] for number in sorted(rows)]
         keys[key] = str(drawn[0].get("place") or key)
-        graded.append(Graded(Problem(drawn[0]["prompt"]), *_both(drawn)))
+        graded.append(as_graded(Problem(drawn[0]["prompt"]), drawn))
     if not any(not grade.error for row in graded for grade in row.grades):
         return None
     sizes = sorted(int(name.split("@")[1]) for name in figures_of(line.row) if name.startswith("pass@"))
     parts = [name.removeprefix("score/") for name in figures_of(line.row) if name.startswith("score/")]
     return keys, summarize(graded, sizes, parts=parts)
-
-
-def _both(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Completion], list[Grade]]:
-    completions = [Completion(row["completion"], row["tokens"], row["truncated"]) for row in rows]
-    grades = [
-        Grade(
-            row["score"],
-            row["passed"],
-            row["note"],
-            row["answer"],
-            row["error"],
-            tuple(Part(**part) for part in row["parts"]),
-        )
-        for row in rows
-    ]
-    return completions, grades
 
 
 def _document(path: Path) -> dict[str, Any]:
